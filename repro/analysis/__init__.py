@@ -1,0 +1,1 @@
+"""From records to numbers, intervals and verdicts: pure functions, no torch, no drawing."""

@@ -1,0 +1,203 @@
+"""What `results.json` holds: every number of the report, each with the cells it comes from.
+
+The report, the CSV and the figures render these objects and compute nothing. Accuracies are fractions in [0, 1], log-odds are
+natural. Must not know how a number is computed or drawn. Read `Results` first.
+"""
+
+from enum import StrEnum
+from typing import Literal
+
+from repro.records import CellStatus, Environment, Record
+from repro.spec import Claim, Family, Role, Spec
+
+
+class Verdict(StrEnum):
+    """What the evidence says of a claim."""
+
+    SUPPORTED = "supported"
+    CONTRADICTED = "contradicted"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Estimate(Spec):
+    """A statistic with its two-way (seeds x test images) interval."""
+
+    value: float
+    """The point estimate."""
+    ci95: tuple[float, float] | None
+    """95 % confidence interval, None where fewer than two seeds leave no estimate of their noise."""
+    standard_error: float | None
+    """Standard error, None with fewer than two seeds."""
+    degrees_of_freedom: float | None
+    """Satterthwaite degrees of freedom."""
+    num_seeds: int
+    """Seeds that entered."""
+    num_images: int
+    """Test images that entered."""
+
+
+class Point(Spec):
+    """One measured contrast of a claim: a gap at one size, a slope, a difference of gains."""
+
+    label: str
+    """What it is, for instance `100 training images`."""
+    family: Family | None
+    """The family, where the statistic is one family's alone."""
+    num_train_images: int | None
+    """Training images; None for a slope over them."""
+    num_upstream_images: int | None
+    """Upstream images; None for a slope over them; 0 from scratch."""
+    accuracy: Estimate
+    """On the accuracy scale, positive in the claim's direction."""
+    log_odds: Estimate
+    """On the log-odds scale, positive in the claim's direction."""
+    trained_enough: bool
+    """Whether the convergence rule of the protocol holds for every cell that entered."""
+    training_note: str
+    """How the convergence rule was met, or why it was not."""
+    cells: tuple[str, ...]
+    """Ids of the cells that entered."""
+
+
+class ClaimResult(Spec):
+    """A claim (or, out of its scope, an observation) held against one pair of models on one data set."""
+
+    id: str
+    """The claim's id."""
+    claim: Claim
+    """The claim as it was before the run."""
+    statement: str
+    """The claim in plain words."""
+    source: str
+    """Where the paper says it."""
+    scope: str
+    """The scale for which it is made, in words."""
+    published: str
+    """The published value."""
+    dataset: str
+    """Data set tested on."""
+    vit: str
+    """Model on the ViT side."""
+    cnn: str
+    """Model on the CNN side."""
+    recipe: str
+    """Recipe of the cells."""
+    measured: float | None
+    """The decisive point's value on the accuracy scale (the weakest point for `every`, the strongest for `somewhere`)."""
+    ci95: tuple[float, float] | None
+    """Its 95 % interval."""
+    n: int
+    """Seeds."""
+    verdict: Verdict | None
+    """None for an observation."""
+    miniature: bool
+    """Whether the profile is a miniature of the study."""
+    reason: str
+    """Why this verdict, in one line."""
+    points: tuple[Point, ...]
+    """All points, in order of size."""
+    cells: tuple[str, ...]
+    """Ids of all cells that entered."""
+
+
+class Group(Spec):
+    """Mean accuracy over seeds of one (data set, size, model, init, recipe)."""
+
+    dataset: str
+    num_train_images: int
+    model: str
+    family: Family
+    init: str
+    num_upstream_images: int
+    recipe: str
+    accuracy: Estimate
+    """Test accuracy with its two-way interval."""
+    sd: float | None
+    """Standard deviation over seeds."""
+    seeds: tuple[float, ...]
+    """Test accuracy of each seed, in order of seed."""
+    cells: tuple[str, ...]
+
+
+class Gap(Spec):
+    """Paired difference CNN minus ViT of one (data set, size, init, recipe)."""
+
+    dataset: str
+    num_train_images: int
+    init: str
+    num_upstream_images: int
+    recipe: str
+    vit: str
+    cnn: str
+    accuracy: Estimate
+    log_odds: Estimate
+    cells: tuple[str, ...]
+
+
+class CellRow(Spec):
+    """One cell; also one row of `results.csv`, with the same columns. Empty where the cell is not done."""
+
+    id: str
+    fingerprint: str | None
+    role: Role
+    dataset: str
+    model: str
+    family: Family
+    init: str
+    num_upstream_images: int
+    recipe: str
+    num_train_images: int
+    seed: int
+    status: CellStatus
+    reason: str
+    """Why it is not done; empty if it is."""
+    test_accuracy: float | None
+    test_loss: float | None
+    train_accuracy: float | None
+    train_loss: float | None
+    dev_accuracy: float | None
+    selected_step: int | None
+    num_parameters: int | None
+    forward_macs: int | None
+    train_flops: float | None
+    wall_s: float | None
+    total_s: float | None
+    energy_j: float | None
+    peak_mem_bytes: int | None
+    device: str | None
+    device_shared: bool | None
+
+
+class Results(Spec):
+    """All that a report says."""
+
+    schema_version: Literal[1] = 1
+    profile: str
+    description: str
+    miniature: bool
+    notes: tuple[str, ...]
+    vitrepro: str
+    """Version that made the report."""
+    generated_at: str
+    """UTC time, ISO 8601."""
+    environment: Environment | None
+    """Of the newest record; None while there is none."""
+    warnings: tuple[str, ...]
+    """What a reader must know: mixed devices or versions, an unfinished matrix."""
+    claims: tuple[ClaimResult, ...]
+    """Inside their scope: with a verdict."""
+    observations: tuple[ClaimResult, ...]
+    """Outside their scope: without."""
+    groups: tuple[Group, ...]
+    gaps: tuple[Gap, ...]
+    cells: tuple[CellRow, ...]
+    """Every cell of the profile, finished or not."""
+
+
+class Outcome(Spec):
+    """What the analysis is given of one planned cell."""
+
+    row: CellRow
+    """Identity, state and numbers."""
+    record: Record | None
+    """The record, if it is done."""

@@ -1,0 +1,267 @@
+"""What a finished cell leaves on disk: record, failure, predictions, training log. The one place that reads and writes them.
+
+Reading is strict: unknown or missing keys and another schema version raise CorruptFile. `record.json` is written last; that
+it exists means the cell is done. Must not know how a cell is run or what its numbers mean. Read `Record` first.
+"""
+
+import json
+import zipfile
+import zlib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, ValidationError
+
+from repro.errors import CorruptFile
+from repro.spec import Cell, Spec
+from repro.workspace import replacing, write_atomically
+
+RECORD = "record.json"
+FAILURE = "failure.json"
+PREDICTIONS = "predictions.npz"
+EPOCHS = "epochs.jsonl"
+WEIGHTS = "weights.safetensors"
+LAST = "last.pt"
+LOG = "log.txt"
+
+Accuracy = Annotated[float, Field(ge=0, le=1)]
+RecordType = TypeVar("RecordType", bound=Spec)
+
+
+class CellStatus(StrEnum):
+    """How far a cell has come."""
+
+    DONE = "done"
+    FAILED = "failed"
+    PENDING = "pending"
+    UNFETCHED = "unfetched"
+    BLOCKED = "blocked"
+
+
+class Choice(Spec):
+    """Something that was chosen automatically, with the reason."""
+
+    what: str
+    """For instance `device`, `precision`, `threads`."""
+    value: str
+    """The choice."""
+    reason: str
+    """Why."""
+
+
+class Environment(Spec):
+    """Where and with what a cell was run."""
+
+    vitrepro: str
+    """Version of this kit."""
+    commit: str | None
+    """Commit of the source tree, `+changes` appended where it was not clean; None outside a git checkout."""
+    python: str
+    """Version of Python."""
+    packages: dict[str, str]
+    """Versions of the packages that decide numbers."""
+    platform: str
+    """Operating system and machine type."""
+    processor: str
+    """Name of the CPU."""
+    num_cores: int
+    """Cores that the process may use."""
+    device: str
+    """`cpu` or the name of the GPU."""
+    driver: str | None
+    """Version of the NVIDIA driver, if any."""
+    command: str
+    """The command line that started the run."""
+
+
+class Record(Spec):
+    """The result of one finished cell."""
+
+    schema_version: Literal[1] = 1
+    """Version of this layout."""
+    cell: Cell
+    """What was run, fully resolved."""
+    fingerprint: str
+    """64 hex digits; see `Cell.fingerprint`."""
+    upstream_fingerprint: str | None
+    """Fingerprint of the upstream cell whose weights it started from."""
+    data_sha256: str
+    """Content digest of the data set."""
+    subset_sha256: str
+    """Digest of the indices of the training subset."""
+    num_classes: int
+    """Classes of the data set."""
+    num_test_images: int
+    """Images in the test set."""
+    test_accuracy: Accuracy
+    """Fraction of test images classified correctly, evaluated once after the last step."""
+    test_loss: float
+    """Mean cross-entropy on the test set, in nats."""
+    train_accuracy: Accuracy
+    """Fraction of the training subset classified correctly by the final weights, without augmentation."""
+    train_loss: float
+    """Mean cross-entropy on the training subset by the final weights, without augmentation, in nats."""
+    dev_accuracy: Accuracy | None
+    """Accuracy on the dev split by the final weights, where one was held out."""
+    selected_step: int
+    """Step whose weights count (the last one unless the recipe selects on the dev split)."""
+    num_parameters: int
+    """Trainable parameters."""
+    forward_macs: int
+    """Multiply-adds of one image's forward pass, attention included."""
+    train_flops: float
+    """Floating-point operations of the whole training: 6 x multiply-adds x images seen."""
+    wall_s: float
+    """Seconds of training, evaluation excluded, over all parts of a resumed cell."""
+    total_s: float
+    """Seconds of the cell with data loading, evaluation and writing."""
+    energy_j: float | None
+    """Joules that the GPU took during training by NVML's counter; None where there is none."""
+    peak_mem_bytes: int | None
+    """Peak memory: allocated on the GPU, or resident in the worker process (which earlier cells may have raised)."""
+    device_shared: bool
+    """Whether other cells ran on the same device at the same time; seconds and joules are then not this cell's alone."""
+    resumed_from_step: int | None
+    """Step from which an interrupted cell went on; None if it ran undisturbed."""
+    seeds: dict[str, int]
+    """The derived seeds by purpose."""
+    choices: tuple[Choice, ...]
+    """What was chosen automatically."""
+    environment: Environment
+    """Versions and hardware."""
+    started_at: str
+    """UTC time of the start, ISO 8601."""
+    finished_at: str
+    """UTC time of the end, ISO 8601."""
+    files_sha256: dict[str, str]
+    """Digests of the other files of the cell."""
+
+
+class Failure(Spec):
+    """Why a cell did not finish; the next run tries it again."""
+
+    schema_version: Literal[1] = 1
+    """Version of this layout."""
+    cell_id: str
+    """Readable id."""
+    fingerprint: str
+    """64 hex digits."""
+    kind: str
+    """Name of the exception, or `WorkerDied`."""
+    message: str
+    """What went wrong."""
+    remedy: str
+    """What to do next."""
+    traceback: str
+    """The traceback, for a report to the developers; empty for expected problems."""
+    failed_at: str
+    """UTC time, ISO 8601."""
+
+
+class EpochRow(Spec):
+    """One line of `epochs.jsonl`: training (and dev) numbers of one logging interval; never test numbers."""
+
+    step: int
+    """Optimizer steps done."""
+    epoch: float
+    """Passes over the training subset done."""
+    lr: float
+    """Learning rate of the last step."""
+    train_loss: float
+    """Mean training loss over the interval, as optimised (augmented, smoothed), in nats."""
+    train_accuracy: Accuracy
+    """Fraction of the interval's training images classified correctly while training."""
+    dev_loss: float | None
+    """Mean cross-entropy on the dev split, where one is held out."""
+    dev_accuracy: Accuracy | None
+    """Accuracy on the dev split, where one is held out."""
+    elapsed_s: float
+    """Training seconds so far."""
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write `record.json`, last of all files, and drop what only an unfinished cell needs."""
+    write_atomically(folder / RECORD, record.model_dump_json(indent=1) + "\n")
+    for name in (FAILURE, LAST):
+        (folder / name).unlink(missing_ok=True)
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of a finished cell, or None. Raises CorruptFile."""
+    return _read(folder / RECORD, Record)
+
+
+def write_failure(folder: Path, failure: Failure) -> None:
+    """Write `failure.json`."""
+    write_atomically(folder / FAILURE, failure.model_dump_json(indent=1) + "\n")
+
+
+def read_failure(folder: Path) -> Failure | None:
+    """Why the cell failed, or None. Raises CorruptFile."""
+    return _read(folder / FAILURE, Failure)
+
+
+def write_predictions(folder: Path, *, labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> None:
+    """Write true and predicted classes of the test images, both (N,), in the data set's own order."""
+    with replacing(folder / PREDICTIONS) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, labels=labels.astype(np.int32), predicted=predicted.astype(np.int32))
+
+
+def read_predictions(folder: Path) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Labels and predicted classes, both int32 (N,). Raises CorruptFile."""
+    path = folder / PREDICTIONS
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            labels, predicted = archive["labels"], archive["predicted"]
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise corrupt(path, str(error)) from error
+    if labels.shape != predicted.shape or labels.ndim != 1:
+        raise corrupt(path, f"labels {labels.shape} and predictions {predicted.shape} do not match")
+    return labels, predicted
+
+
+def read_epochs(folder: Path) -> list[EpochRow]:
+    """The rows of `epochs.jsonl`, empty if there is none. Raises CorruptFile."""
+    path = folder / EPOCHS
+    if not path.exists():
+        return []
+    try:
+        return [EpochRow.model_validate_json(line) for line in path.read_text().splitlines()]
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise corrupt(path, _first_line(error)) from error
+
+
+def write_epochs(folder: Path, rows: list[EpochRow]) -> None:
+    """Write all rows of `epochs.jsonl`."""
+    write_atomically(folder / EPOCHS, "".join(row.model_dump_json() + "\n" for row in rows))
+
+
+def corrupt(path: Path, detail: str) -> CorruptFile:
+    """The error for a file that is not what it should be."""
+    return CorruptFile(
+        f"{path} cannot be read: {detail}.",
+        remedy="`vitrepro run` moves it aside and runs that cell again; everything else is kept.",
+    )
+
+
+def _read(path: Path, kind: type[RecordType]) -> RecordType | None:
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise corrupt(path, str(error)) from error
+    try:
+        found = json.loads(text).get("schema_version")
+        if found != 1:
+            raise corrupt(path, f"schema_version is {found!r}, this version of vitrepro reads 1")
+        return kind.model_validate_json(text)
+    except (ValidationError, ValueError, AttributeError) as error:
+        raise corrupt(path, _first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,33 @@
+"""What a study consists of: frozen, validated descriptions of data sets, models, recipes, cells, profiles and claims.
+
+A user writes some of these (a profile file), the catalogue holds the rest. They carry no behaviour beyond validation,
+resolution of defaults, and the fingerprint. Must not know torch, the disk, or how anything is computed.
+Read `Profile` in `matrix` first, then `Cell`.
+"""
+
+from repro.spec.base import Family, Spec, parse, slug
+from repro.spec.claims import Claim, Measure, Scope
+from repro.spec.matrix import TRAINING_SEMANTICS, Cell, CellBlock, Profile, Role, UpstreamInit
+from repro.spec.parts import DatasetSource, DatasetSpec, FamilyTuning, ModelSpec, Recipe, RecipePatch
+
+__all__ = [
+    "TRAINING_SEMANTICS",
+    "Cell",
+    "CellBlock",
+    "Claim",
+    "DatasetSource",
+    "DatasetSpec",
+    "Family",
+    "FamilyTuning",
+    "Measure",
+    "ModelSpec",
+    "Profile",
+    "Recipe",
+    "RecipePatch",
+    "Role",
+    "Scope",
+    "Spec",
+    "UpstreamInit",
+    "parse",
+    "slug",
+]

@@ -1,0 +1,174 @@
+"""Data sets, models and recipes: what a cell is put together from.
+
+Must not know how images are read, models built or steps made. Read `Recipe` first.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from repro.spec.base import Family, Name, Positive, Spec
+
+
+class DatasetSource(StrEnum):
+    """Where the images of a data set come from."""
+
+    DIGITS = "digits"
+    GLYPHS = "glyphs"
+    NPZ = "npz"
+    FOLDER = "folder"
+
+
+class DatasetSpec(Spec):
+    """One data set: train and test images of one resolution, `uint8 (N, H, W, C)`, labels `int64 (N,)`."""
+
+    name: Name
+    """The name that profiles use."""
+    title: str = ""
+    """How the report writes the name; empty means `name`."""
+    source: DatasetSource | None = None
+    """How the images are made or read; for a path of one's own it follows from the path."""
+    path: Path | None = None
+    """An `.npz` file or a folder `train/<class>/…`, `test/<class>/…`, for a data set of one's own."""
+    image_size: Positive | None = None
+    """Side in pixels to which a folder's images are box-resized; without it they must all have one size."""
+    flip_keeps_label: bool = True
+    """Whether a mirrored image still shows its class; where False no recipe mirrors it."""
+    num_images: Positive | None = None
+    """For a procedural data set: how many training images it holds."""
+    content_sha256: str | None = None
+    """Order-independent digest of images and labels, where the content is fixed; others are recorded at `fetch`."""
+    citation: str = ""
+    """Whom to cite."""
+    license: str = ""
+    """Under which licence the images come."""
+
+
+class ModelSpec(Spec):
+    """An in-house architecture; the image size and the number of classes come from the data set."""
+
+    name: Name
+    """The name that profiles use."""
+    family: Family
+    """`vit` or `cnn`: the side it stands on."""
+    patch_size: Positive | None = None
+    """ViT: side of a patch in pixels; the image side must be a multiple."""
+    width: Positive | None = None
+    """ViT: length of a token."""
+    depth: Positive | None = None
+    """ViT: number of blocks."""
+    num_heads: Positive | None = None
+    """ViT: attention heads per block; divides `width`."""
+    stage_widths: tuple[Positive, ...] = ()
+    """ResNet: channels of each stage; every stage after the first halves the resolution."""
+    stage_depths: tuple[Positive, ...] = ()
+    """ResNet: basic blocks (two 3x3 convolutions each) in each stage."""
+    citation: str = ""
+    """The paper or recipe that the architecture follows."""
+
+    @model_validator(mode="after")
+    def _fields_fit_the_family(self) -> Self:
+        vit = (self.patch_size, self.width, self.depth, self.num_heads)
+        if self.family == "vit":
+            if None in vit or self.stage_widths or self.stage_depths:
+                raise ValueError("a vit needs patch_size, width, depth, num_heads and no stages")
+            assert self.width is not None and self.num_heads is not None
+            if self.width % self.num_heads:
+                raise ValueError(f"num_heads {self.num_heads} does not divide width {self.width}")
+        elif any(vit) or not self.stage_widths or len(self.stage_widths) != len(self.stage_depths):
+            raise ValueError("a cnn needs stage_widths and stage_depths of one length, and no vit fields")
+        return self
+
+
+class FamilyTuning(Spec):
+    """What one family may set for itself within a recipe; steps, batch, data and augmentation stay common to both."""
+
+    optimizer: Literal["adamw", "sgd"] | None = None
+    """Overrides the recipe's optimizer."""
+    lr: Annotated[float, Field(gt=0)] | None = None
+    """Overrides the recipe's peak learning rate."""
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """Overrides the recipe's weight decay."""
+
+
+class Recipe(Spec):
+    """How a model is trained. Same for both families except what `vit` and `cnn` set."""
+
+    name: Name
+    """The name that profiles use."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """`adamw`, or `sgd` with Nesterov momentum."""
+    lr: Annotated[float, Field(gt=0)]
+    """Peak learning rate, reached after the warm-up."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """SGD: momentum. AdamW: the first beta."""
+    adam_beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    """AdamW: the second beta."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled for AdamW, L2 for SGD; never on biases, norms, class token or position embedding."""
+    batch_size: Positive
+    """Images in one optimizer step."""
+    steps: Positive
+    """Optimizer steps, the same at every training-set size."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps of linear warm-up from 0; cosine decay to 0 follows."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability mass that is spread over all classes."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest global gradient norm; None does not clip."""
+    flip: bool = False
+    """Mirror each image with probability one half, where the data set allows it."""
+    crop_padding: Annotated[int, Field(ge=0)] = 0
+    """Reflect-pad by so many pixels and crop back at a random place; 0 does neither."""
+    dev_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Share of the training subset held out to watch, and to choose the checkpoint where `select` says so."""
+    select: Literal["last", "best_dev"] = "last"
+    """Which weights count: those of the last step, or those with the best dev accuracy."""
+    divergence_factor: Annotated[float, Field(gt=1)] = 20.0
+    """Training has diverged when a mean loss exceeds this many times ln(number of classes)."""
+    vit: FamilyTuning = FamilyTuning()
+    """What the ViT family sets for itself."""
+    cnn: FamilyTuning = FamilyTuning()
+    """What the CNN family sets for itself."""
+    reason: str = ""
+    """Why these values: where they were tuned, or whose recipe it is."""
+
+    @model_validator(mode="after")
+    def _choices_fit(self) -> Self:
+        if self.select == "best_dev" and self.dev_fraction == 0:
+            raise ValueError("select = 'best_dev' needs dev_fraction > 0")
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} must be fewer than steps {self.steps}")
+        return self
+
+    def for_family(self, family: Family) -> "Recipe":
+        """The recipe as this family trains by it: overrides applied, none left."""
+        tuning = self.vit if family == "vit" else self.cnn
+        return self.model_copy(update={**tuning.model_dump(exclude_none=True), "vit": FamilyTuning(), "cnn": FamilyTuning()})
+
+
+class RecipePatch(Spec):
+    """A recipe written inside a profile: a base and the fields that differ from it."""
+
+    base: Name
+    """Name of the recipe, in the catalogue or in the same profile, that the rest comes from."""
+    optimizer: Literal["adamw", "sgd"] | None = None
+    lr: Annotated[float, Field(gt=0)] | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    adam_beta2: Annotated[float, Field(gt=0, lt=1)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    batch_size: Positive | None = None
+    steps: Positive | None = None
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = None
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    flip: bool | None = None
+    crop_padding: Annotated[int, Field(ge=0)] | None = None
+    dev_fraction: Annotated[float, Field(ge=0, lt=0.5)] | None = None
+    select: Literal["last", "best_dev"] | None = None
+    divergence_factor: Annotated[float, Field(gt=1)] | None = None
+    vit: FamilyTuning | None = None
+    cnn: FamilyTuning | None = None
+    reason: str | None = None

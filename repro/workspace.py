@@ -1,0 +1,172 @@
+"""Where every file lives, how it is written, and who may write.
+
+Everything lies under one root, the home. Files are written beside their place and then renamed, so a reader sees the old
+file, the new one or none. Must not know what the files mean. Read `Workspace` first.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro.errors import NO_SPACE_ERRNOS, DiskFull, EnvironmentProblem, HomeBusy
+
+HOME_VARIABLE = "VITREPRO_HOME"
+DEFAULT_HOME = "vitrepro-home"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """The layout of one home."""
+
+    home: Path
+    """Absolute path of the root."""
+
+    @property
+    def lock_path(self) -> Path:
+        """The file whose lock the running command holds."""
+        return self.home / "lock"
+
+    @property
+    def runs_dir(self) -> Path:
+        """One folder a cell, shared by all profiles."""
+        return self.home / "runs"
+
+    def dataset_dir(self, name: str) -> Path:
+        """Pack and manifest of the data set with slug `name`."""
+        return self.home / "data" / name
+
+    def run_dir(self, cell_id: str, fingerprint: str) -> Path:
+        """What one cell leaves on disk: `runs/<cell id>-<first 8 hex digits of the fingerprint>`."""
+        return self.runs_dir / f"{cell_id}-{fingerprint[:8]}"
+
+    def report_dir(self, profile: str) -> Path:
+        """Report, figures and tables of the profile with slug `profile`."""
+        return self.home / "report" / profile
+
+
+def resolve_home(option: str | None) -> Workspace:
+    """The workspace of `--home`, else `$VITREPRO_HOME`, else `./vitrepro-home`. Creates nothing."""
+    chosen = option or os.environ.get(HOME_VARIABLE) or DEFAULT_HOME
+    return Workspace(home=Path(chosen).expanduser().absolute())
+
+
+def prepare_home(workspace: Workspace) -> None:
+    """Create the home and prove that a file can be written there.
+
+    Raises EnvironmentProblem when it cannot, naming the folder and the two usual remedies.
+    """
+    probe = workspace.home / f".write-test-{os.getpid()}"
+    try:
+        workspace.home.mkdir(parents=True, exist_ok=True)
+        write_atomically(probe, b"x")
+        probe.unlink()
+    except OSError as error:
+        owner = ""
+        with contextlib.suppress(OSError):
+            owner = f" (it belongs to uid {workspace.home.stat().st_uid}, this process runs as uid {os.getuid()})"
+        raise EnvironmentProblem(
+            f"The home {workspace.home} cannot be written: {error.strerror or error}{owner}.",
+            remedy=f"Give a writable folder with --home DIR or ${HOME_VARIABLE}, or change the folder's owner; in a "
+            "container run with --user $(id -u):$(id -g) or use a named volume.",
+        ) from error
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a whole file: temporary file in the same folder, flushed to disk, then renamed over `path`.
+
+    Raises DiskFull when there is no space; the old file, if any, is untouched then.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on a clean exit it is flushed and renamed over `path`, else removed.
+
+    Raises DiskFull when there is no space.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in NO_SPACE_ERRNOS:
+            raise disk_full(path) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def disk_full(path: Path) -> DiskFull:
+    """The error to raise when `path` could not be written for want of space."""
+    return DiskFull(
+        f"No space left on the disk while writing {path}.",
+        remedy="Free some space (or give another --home) and run the same command again; finished cells are kept.",
+    )
+
+
+def move_aside(path: Path) -> Path:
+    """Rename a corrupt file or folder to `<name>.corrupt-<n>` and return the new path."""
+    number = 1
+    while (target := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+        number += 1
+    path.rename(target)
+    return target
+
+
+def free_disk_bytes(workspace: Workspace) -> int:
+    """Free bytes on the file system that holds, or will hold, the home."""
+    folder = workspace.home
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+@contextlib.contextmanager
+def exclusive(workspace: Workspace) -> Iterator[None]:
+    """Hold the home for one run at a time; the system releases the lock when the holder dies.
+
+    Raises HomeBusy, saying who holds it since when, and EnvironmentProblem where the home cannot be written.
+    """
+    prepare_home(workspace)
+    descriptor = os.open(workspace.lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HomeBusy(
+                f"The home {workspace.home} is in use by {_holder(descriptor)}.",
+                remedy="Wait until that run ends, stop it, or give this one another --home.",
+            ) from error
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        }
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']} ({holder['command']})"
+    except (ValueError, KeyError, TypeError):
+        return "another vitrepro process"

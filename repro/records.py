@@ -206,7 +206,7 @@ def read_failure(folder: Path) -> Failure | None:
 
 def write_predictions(folder: Path, *, labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> None:
     """Write true and predicted classes of the test images, both (N,), in the data set's own order."""
-    with replacing(folder / PREDICTIONS) as temporary, open(temporary, "wb") as file:
+    with replacing(folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, labels=labels.astype(np.int32), predicted=predicted.astype(np.int32))
 
 

@@ -47,7 +47,9 @@ def load_catalog() -> Catalog:
 
 def shipped_profiles() -> list[str]:
     """Names of the profiles that come with the kit, sorted."""
-    return sorted(Path(entry.name).stem for entry in resources.files("repro.profiles").iterdir() if entry.name.endswith(".toml"))
+    return sorted(
+        Path(entry.name).stem for entry in resources.files("repro.profiles").iterdir() if entry.name.endswith(".toml")
+    )
 
 
 def load_profile(name_or_path: str) -> Profile:
@@ -75,7 +77,7 @@ def _parse_profile(text: str, *, origin: str, folder: Path) -> Profile:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ProfileError(f"{origin} is not valid TOML: {error}.", remedy="Correct the line that the message names.") from error
+        raise ProfileError(f"{origin} is not valid TOML: {error}.", remedy="Correct the line it names.") from error
     profile = parse(Profile, document, origin=origin)
     datasets = tuple(
         spec.model_copy(update={"path": (folder / spec.path.expanduser()).absolute()}) if spec.path else spec

@@ -7,10 +7,21 @@ Read `Profile` in `matrix` first, then `Cell`.
 
 from repro.spec.base import Family, Spec, parse, slug
 from repro.spec.claims import Claim, Measure, Scope
-from repro.spec.matrix import TRAINING_SEMANTICS, Cell, CellBlock, Profile, Role, UpstreamInit
+from repro.spec.matrix import (
+    CONVERGENCE_FACTOR,
+    CONVERGENCE_SUFFIX,
+    TRAINING_SEMANTICS,
+    Cell,
+    CellBlock,
+    Profile,
+    Role,
+    UpstreamInit,
+)
 from repro.spec.parts import DatasetSource, DatasetSpec, FamilyTuning, ModelSpec, Recipe, RecipePatch
 
 __all__ = [
+    "CONVERGENCE_FACTOR",
+    "CONVERGENCE_SUFFIX",
     "TRAINING_SEMANTICS",
     "Cell",
     "CellBlock",

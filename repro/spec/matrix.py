@@ -15,6 +15,11 @@ from repro.spec.parts import DatasetSpec, ModelSpec, Recipe, RecipePatch
 TRAINING_SEMANTICS = 1
 """Part of every fingerprint. Raise it when the same cell would train to other numbers than before."""
 
+CONVERGENCE_FACTOR = 4
+"""How many times the steps a convergence check trains (the protocol's undertraining rule)."""
+CONVERGENCE_SUFFIX = f"+{CONVERGENCE_FACTOR}x"
+"""What a convergence check's recipe name ends with."""
+
 
 class UpstreamInit(Spec):
     """Weights pre-trained here: by an upstream cell of the same model and seed."""
@@ -43,7 +48,7 @@ class CellBlock(Spec):
     seeds: Positive | None = None
     """Number of seeds, where it differs from the profile's."""
     convergence_check_at: tuple[Fraction | Positive, ...] = ()
-    """Sizes at which seed 1 is trained once more with four times the steps."""
+    """Sizes at which seed 1 is trained once more with four times the steps, as recipe `NAME+4x`."""
 
 
 class Profile(Spec):

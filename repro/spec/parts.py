@@ -33,11 +33,15 @@ class DatasetSpec(Spec):
     path: Path | None = None
     """An `.npz` file or a folder `train/<class>/…`, `test/<class>/…`, for a data set of one's own."""
     image_size: Positive | None = None
-    """Side in pixels to which a folder's images are box-resized; without it they must all have one size."""
+    """Side in pixels; a folder's images are box-resized to it, without it they must all have one size."""
+    num_channels: Positive | None = None
+    """1 or 3, where known beforehand."""
+    num_classes: Positive | None = None
+    """Number of classes, where known beforehand."""
     flip_keeps_label: bool = True
     """Whether a mirrored image still shows its class; where False no recipe mirrors it."""
-    num_images: Positive | None = None
-    """For a procedural data set: how many training images it holds."""
+    num_train_images: Positive | None = None
+    """Training images, where known beforehand; a procedural data set is made with so many."""
     content_sha256: str | None = None
     """Order-independent digest of images and labels, where the content is fixed; others are recorded at `fetch`."""
     citation: str = ""

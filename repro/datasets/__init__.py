@@ -1,0 +1,11 @@
+"""Data sets: from a source (made here, or a user's own) to uint8 arrays on disk, subsets, and device batches.
+
+Only `repro.datasets.device` needs torch, and nothing here imports it; matplotlib, scipy and scikit-learn are imported when
+images are made. Must not know models or training. Read `prepare` in `pack` first, then `training_subset` in `subsets`.
+"""
+
+from repro.datasets.manifest import Manifest
+from repro.datasets.pack import Pack, load_pack, prepare, read_manifest
+from repro.datasets.subsets import dev_split, training_subset
+
+__all__ = ["Manifest", "Pack", "dev_split", "load_pack", "prepare", "read_manifest", "training_subset"]

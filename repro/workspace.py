@@ -79,19 +79,19 @@ def prepare_home(workspace: Workspace) -> None:
         ) from error
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a whole file: temporary file in the same folder, flushed to disk, then renamed over `path`.
+def write_atomically(path: Path, content: bytes | str, *, durable: bool = True) -> None:
+    """Write a whole file: temporary file in the same folder, flushed to the disk if `durable`, then renamed over `path`.
 
     Raises DiskFull when there is no space; the old file, if any, is untouched then.
     """
     data = content.encode() if isinstance(content, str) else content
-    with replacing(path) as temporary:
+    with replacing(path, durable=durable) as temporary:
         temporary.write_bytes(data)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on a clean exit it is flushed and renamed over `path`, else removed.
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on a clean exit it is flushed (if `durable`) and renamed, else removed.
 
     Raises DiskFull when there is no space.
     """
@@ -99,9 +99,10 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        temporary.replace(path)
     except OSError as error:
         if error.errno in NO_SPACE_ERRNOS:
             raise disk_full(path) from error

@@ -1,0 +1,1 @@
+"""The models: the in-house ViT and ResNet, and the only place that imports timm and torchvision."""

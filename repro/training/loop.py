@@ -1,0 +1,194 @@
+"""The training loop.
+
+Must not know the disk layout, the catalogue, or how results are reported. Reads top to bottom: read `train` first.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from repro.errors import TrainingDiverged
+from repro.records import EpochRow
+from repro.spec import Recipe
+from repro.training.augmentation import augment
+from repro.training.evaluation import evaluate
+from repro.training.optimization import learning_rate, make_optimizer
+from repro.training.precision import Precision
+from repro.training.seeds import BatchStream, derive_seed, generator_for
+
+INTERVALS_PER_RUN = 20
+"""A run is logged and made resumable this often, or once a pass over its images where that is rarer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingData:
+    """What a training sees of a data set."""
+
+    batch: Callable[[Tensor], tuple[Tensor, Tensor]]
+    """Positions int64 (B,) → images float (B, C, H, W) on the device and labels int64 (B,)."""
+    train_positions: Tensor
+    """Positions of the images that are trained on, int64 (N,)."""
+    dev_positions: Tensor
+    """Positions of the dev split, int64, empty where none is held out."""
+    num_classes: int
+    """Number of classes."""
+    flip_keeps_label: bool
+    """Whether mirroring is allowed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """The outcome; the model holds the weights that count."""
+
+    rows: list[EpochRow]
+    """One row per logging interval."""
+    wall_s: float
+    """Seconds of training over all parts of a resumed run, logging and dev evaluation included."""
+    selected_step: int
+    """Step whose weights count."""
+    dev_accuracy: float | None
+    """Dev accuracy of those weights."""
+    resumed_from_step: int | None
+    """Step from which an interrupted run went on."""
+
+
+def train(
+    model: nn.Module,
+    data: TrainingData,
+    recipe: Recipe,
+    *,
+    precision: Precision,
+    order_seed: int,
+    augmentation_seed: int,
+    state: dict[str, Any] | None,
+    save: Callable[[dict[str, Any]], None],
+    progress: Callable[[int, EpochRow], None],
+) -> Training:
+    """Train `model` in place by `recipe` (one family's, resolved); it must lie on the device of the batches.
+
+    `state` is what `save` was last given, or None to start; a continued run ends bitwise as an undisturbed one on the CPU.
+    `progress` is called with the steps done and the newest row after each interval. Raises TrainingDiverged, naming the step.
+    """
+    device = next(model.parameters()).device
+    optimizer = make_optimizer(model, recipe)
+    num_images = len(data.train_positions)
+    stream = BatchStream(num_images, recipe.batch_size, seed=order_seed)
+    interval = max(math.ceil(num_images / recipe.batch_size), math.ceil(recipe.steps / INTERVALS_PER_RUN))
+    step, elapsed_before = 0, 0.0
+    rows: list[EpochRow] = []
+    best: dict[str, Any] | None = None
+    if state is not None:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, elapsed_before, best = state["step"], state["elapsed_s"], state["best"]
+        rows = [EpochRow.model_validate_json(row) for row in state["rows"]]
+    resumed_from_step = step or None
+
+    started = time.perf_counter()
+    while step < recipe.steps:
+        first, last = step, min(step + interval, recipe.steps)
+        losses = torch.zeros(last - first, device=device)
+        num_correct = torch.zeros((), device=device, dtype=torch.int64)
+        model.train()
+        for step in range(first, last):
+            positions = data.train_positions[stream.indices(step)]
+            losses[step - first], correct = train_step(
+                model, optimizer, data, recipe, positions, step=step, precision=precision, augmentation_seed=augmentation_seed
+            )
+            num_correct += correct
+        step = last
+        check_losses(losses, first_step=first, limit=recipe.divergence_factor * math.log(data.num_classes))
+
+        dev = None
+        if len(data.dev_positions):
+            dev = evaluate(model, data.batch, positions_N=data.dev_positions, precision=precision)
+            if recipe.select == "best_dev" and (best is None or dev.accuracy > best["accuracy"]):
+                weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+                best = {"accuracy": dev.accuracy, "step": step, "model": weights}
+        rows.append(
+            EpochRow(
+                step=step,
+                epoch=step * recipe.batch_size / num_images,
+                lr=learning_rate(step - 1, recipe),
+                train_loss=float(losses.mean()),
+                train_accuracy=int(num_correct) / ((last - first) * recipe.batch_size),
+                dev_loss=dev.loss if dev else None,
+                dev_accuracy=dev.accuracy if dev else None,
+                elapsed_s=elapsed_before + time.perf_counter() - started,
+            )
+        )
+        save(
+            {
+                "step": step,
+                "elapsed_s": rows[-1].elapsed_s,
+                "best": best,
+                "rows": [row.model_dump_json() for row in rows],
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+            }
+        )
+        progress(step, rows[-1])
+
+    chosen = best if recipe.select == "best_dev" else None
+    if chosen is not None:
+        model.load_state_dict(chosen["model"])
+    return Training(
+        rows=rows,
+        wall_s=rows[-1].elapsed_s,
+        selected_step=chosen["step"] if chosen is not None else recipe.steps,
+        dev_accuracy=chosen["accuracy"] if chosen is not None else rows[-1].dev_accuracy,
+        resumed_from_step=resumed_from_step,
+    )
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    data: TrainingData,
+    recipe: Recipe,
+    positions_B: Tensor,
+    *,
+    step: int,
+    precision: Precision,
+    augmentation_seed: int,
+) -> tuple[Tensor, Tensor]:
+    """One optimizer step; returns loss and number of correct answers as scalars on the device, without waiting for them."""
+    x_BCHW, labels_B = data.batch(positions_B)
+    flip = recipe.flip and data.flip_keeps_label
+    if flip or recipe.crop_padding:
+        generator = generator_for(derive_seed("step", augmentation_seed, step), device=x_BCHW.device.type)
+        x_BCHW = augment(x_BCHW, flip=flip, crop_padding=recipe.crop_padding, generator=generator)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(step, recipe)
+    with precision.autocast():
+        logits_BK = model(x_BCHW)
+    loss = functional.cross_entropy(logits_BK.float(), labels_B, label_smoothing=recipe.label_smoothing)
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    if recipe.clip_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm, foreach=True)
+    optimizer.step()
+    return loss.detach(), (logits_BK.argmax(dim=1) == labels_B).sum()
+
+
+def check_losses(losses: Tensor, *, first_step: int, limit: float) -> None:
+    """Raise TrainingDiverged if a loss is not finite or the mean exceeds `limit` (nats); the message names the step."""
+    values = losses.cpu()
+    broken = (~values.isfinite()).nonzero()
+    remedy = "Lower the recipe's lr, lengthen warmup_steps or set clip_norm; the cell's other files show the loss before."
+    if len(broken):
+        step = first_step + int(broken[0])
+        raise TrainingDiverged(f"The training loss became {float(values[broken[0]])} at step {step + 1}.", remedy=remedy)
+    if float(values.mean()) > limit:
+        worst = first_step + int(values.argmax())
+        raise TrainingDiverged(
+            f"Training diverged: mean loss {float(values.mean()):.3g} over steps {first_step + 1} to "
+            f"{first_step + len(values)} (limit {limit:.3g}), largest at step {worst + 1}.",
+            remedy=remedy,
+        )

@@ -1,0 +1,53 @@
+"""Derived seeds: every random choice has its own generator, named by its purpose.
+
+Both families of one (data set, size, seed) get the same batches and the same augmentation draws, so that their difference is
+paired. Must not know models. Read `derive_seed` first.
+"""
+
+import hashlib
+
+import torch
+
+
+def derive_seed(purpose: str, *words: object) -> int:
+    """A 63-bit seed from a purpose and what it belongs to; other words give an independent seed."""
+    text = "/".join([purpose, *(str(word) for word in words)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator_for(seed: int, *, device: str = "cpu") -> torch.Generator:
+    """A fresh generator on `device`."""
+    return torch.Generator(device).manual_seed(seed)
+
+
+class BatchStream:
+    """Which images make up each step: successive random permutations of the training set, cut into equal batches.
+
+    Every batch is full, also when the set is smaller than a batch, and over a run every image is used equally often (give or
+    take one). Step t's batch depends on the seed and t only, so a resumed run continues exactly.
+    """
+
+    def __init__(self, num_images: int, batch_size: int, *, seed: int) -> None:
+        self.num_images = num_images
+        self.batch_size = batch_size
+        self.seed = seed
+        self._pass = -1
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    def indices(self, step: int) -> torch.Tensor:
+        """Positions int64 (batch_size,) in the training subset for step `step`, counted from 0."""
+        parts: list[torch.Tensor] = []
+        position, missing = step * self.batch_size, self.batch_size
+        while missing:
+            number, offset = divmod(position, self.num_images)
+            taken = self._permutation(number)[offset : offset + missing]
+            parts.append(taken)
+            position += len(taken)
+            missing -= len(taken)
+        return torch.cat(parts)
+
+    def _permutation(self, number: int) -> torch.Tensor:
+        if number != self._pass:
+            generator = generator_for(derive_seed("permutation", self.seed, number))
+            self._pass, self._order = number, torch.randperm(self.num_images, generator=generator)
+        return self._order

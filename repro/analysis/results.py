@@ -57,6 +57,8 @@ class Point(Spec):
     """How the convergence rule was met, or why it was not."""
     cells: tuple[str, ...]
     """Ids of the cells that entered."""
+    check_cells: tuple[str, ...] = ()
+    """Ids of the cells with four times the steps that `training_note` speaks of."""
 
 
 class ClaimResult(Spec):

@@ -1,0 +1,76 @@
+"""How numbers are written inside the sentences of a result: points of accuracy, log-odds, counts, lists.
+
+Must not know where the numbers come from. Read `with_interval` first.
+"""
+
+from collections.abc import Sequence
+
+from repro.analysis.results import Verdict
+from repro.analysis.statistics import Scale
+
+_PHRASES = {
+    ("every", Verdict.SUPPORTED): "at each of {count} points the {interval} lies above {least} (weakest: {detail})",
+    ("every", Verdict.CONTRADICTED): "at some point of {count} the {interval} lies wholly below 0 (weakest: {detail})",
+    ("every", Verdict.INCONCLUSIVE): "at some point of {count} the {interval} does not lie above {least} (weakest: {detail})",
+    ("somewhere", Verdict.SUPPORTED): "at some point of {count} the {interval} lies above {least} (strongest: {detail})",
+    ("somewhere", Verdict.CONTRADICTED): "at each of {count} points the {interval} lies wholly below 0 (strongest: {detail})",
+    ("somewhere", Verdict.INCONCLUSIVE): "at none of {count} points the {interval} lies above {least} (strongest: {detail})",
+}
+_PHRASES_OF_ONE = {
+    Verdict.SUPPORTED: "the {interval} lies above {least} ({detail})",
+    Verdict.CONTRADICTED: "the {interval} lies wholly below 0 ({detail})",
+    Verdict.INCONCLUSIVE: "the {interval} neither lies above {least} nor wholly below 0 ({detail})",
+}
+
+_LISTED = 3
+"""How many names a sentence lists before it says how many more there are."""
+
+
+def number(value: float, scale: Scale) -> str:
+    """A signed value: accuracy in points (hundredths), log-odds as they are."""
+    if scale is Scale.LOG_ODDS:
+        return f"{round(value, 2) + 0.0:+.2f}"  # adding zero turns -0.0 into 0.0
+    points = round(100 * value, 2) + 0.0
+    return f"{points:+.1f}" if abs(points) >= 1 else f"{points:+.2f}"
+
+
+def unit(scale: Scale, *, per_tenfold: bool) -> str:
+    """The unit of `number`."""
+    return ("points" if scale is Scale.ACCURACY else "in log-odds") + (" per tenfold" if per_tenfold else "")
+
+
+def bounds(ends: tuple[float, float] | None, scale: Scale) -> str:
+    """An interval without its unit."""
+    return f"[{number(ends[0], scale)}, {number(ends[1], scale)}]" if ends else "[no interval]"
+
+
+def with_interval(value: float, ends: tuple[float, float] | None, scale: Scale, *, per_tenfold: bool) -> str:
+    """For instance `+3.2 points [+1.1, +5.3]`."""
+    return f"{number(value, scale)} {unit(scale, per_tenfold=per_tenfold)} {bounds(ends, scale)}"
+
+
+def threshold(value: float, scale: Scale, *, per_tenfold: bool) -> str:
+    """A smallest effect of interest, for instance `1.0 points per tenfold`."""
+    shown = 100 * value if scale is Scale.ACCURACY else value
+    return (
+        f"{shown:.1f} {unit(scale, per_tenfold=per_tenfold)}"
+        if round(shown, 1) == round(shown, 6)
+        else f"{shown:g} {unit(scale, per_tenfold=per_tenfold)}"
+    )
+
+
+def percent(fraction: float) -> str:
+    """An accuracy as a percentage, rounded down so that 98.99 % is never printed as 99.0 %."""
+    return f"{int(fraction * 1000 + 1e-9) / 10:.1f} %"
+
+
+def listing(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def verdict_sentence(quantifier: str, verdict: Verdict, num_points: int, *, interval: str, least: str, detail: str) -> str:
+    """What a verdict rests on: which intervals lie where, and the decisive point in `detail`."""
+    phrase = _PHRASES_OF_ONE[verdict] if num_points == 1 else _PHRASES[quantifier, verdict]
+    return phrase.format(count=num_points, interval=interval, least=least, detail=detail)

@@ -1,0 +1,342 @@
+"""The command line: options, wiring, exit codes. Everything else lies in the stages.
+
+stdout carries exactly what was asked for; progress, notes and errors go to stderr. Heavy imports happen inside the commands, so
+that `--help` answers at once. Read `all_stages` first.
+"""
+
+import json
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from repro.errors import ExitCode, Interrupted, ReproError
+
+if TYPE_CHECKING:
+    from repro.context import Context
+    from repro.stages.check import CheckResult
+    from repro.stages.run import RunSummary
+
+app = typer.Typer(
+    help="Re-test whether a Vision Transformer loses to a ResNet on small data and wins once pre-trained at scale.",
+    epilog="Everyday use: vitrepro all  ·  own data, recipes: vitrepro all --profile my.toml  ·  exit codes: 0 done, 1 error, "
+    "2 usage, 3 finished with failed or blocked cells, 130/143 interrupted (the same command resumes).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Device(StrEnum):
+    """What --device takes."""
+
+    AUTO = "auto"
+    CUDA = "cuda"
+    CPU = "cpu"
+
+
+class Listing(StrEnum):
+    """What `list` takes."""
+
+    MODELS = "models"
+    DATASETS = "datasets"
+    PROFILES = "profiles"
+    CLAIMS = "claims"
+
+
+ProfileOption = Annotated[str, typer.Option("--profile", help="A shipped profile's name, a .toml file, or auto.")]
+HomeOption = Annotated[str | None, typer.Option("--home", help="Root of all files; else $VITREPRO_HOME, else ./vitrepro-home.")]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where cells run.")]
+OnlyOption = Annotated[str | None, typer.Option("--only", metavar="GLOB", help="Only the cells whose ids match.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Redo what is finished.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", help="Say more on stderr.")]
+FromOption = Annotated[Path | None, typer.Option("--from", metavar="DIR", help="Folder with data files already there.")]
+
+AUTO = "auto"
+CPU_PROFILE = "demo"
+GPU_PROFILE = "quick"
+
+
+@app.command("all")
+def all_stages(
+    profile: ProfileOption = AUTO,
+    home: HomeOption = None,
+    device: DeviceOption = Device.AUTO,
+    only: OnlyOption = None,
+    source: FromOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """check, fetch, run, report: from a bare home to the finished page."""
+    from repro.workspace import exclusive
+
+    context = _context(profile, home, device, only=only, source=source, force=force, verbose=verbose)
+    with exclusive(context.workspace):
+        checked = _check(context)
+        if checked.failed:
+            raise typer.Exit(ExitCode.ERROR)
+        _fetch(context)
+        summary = _run(context, renew=True)
+    report = _report(context)
+    _out(report if as_json else report["html"], as_json=as_json)
+    _exit_after(summary)
+
+
+@app.command()
+def check(
+    profile: ProfileOption = AUTO,
+    home: HomeOption = None,
+    device: DeviceOption = Device.AUTO,
+    only: OnlyOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Can this machine run the profile, and how long will it take?"""
+    from dataclasses import asdict
+
+    checked = _check(_context(profile, home, device, only=only, verbose=verbose))
+    if as_json:
+        _out(asdict(checked), as_json=True)
+    raise typer.Exit(ExitCode.ERROR if checked.failed else ExitCode.DONE)
+
+
+@app.command()
+def fetch(
+    profile: ProfileOption = AUTO,
+    home: HomeOption = None,
+    device: DeviceOption = Device.AUTO,
+    source: FromOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Bring the profile's data sets into the home, verified."""
+    from repro.workspace import exclusive
+
+    context = _context(profile, home, device, source=source, force=force, verbose=verbose)
+    with exclusive(context.workspace):
+        fetched = _fetch(context)
+    if as_json:
+        _out(fetched, as_json=True)
+
+
+@app.command()
+def plan(
+    profile: ProfileOption = AUTO,
+    home: HomeOption = None,
+    device: DeviceOption = Device.AUTO,
+    only: OnlyOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """List the profile's cells and how far each is: done, failed, pending, unfetched, blocked."""
+    context = _context(profile, home, device, only=only, verbose=verbose)
+    planned = context.plan()
+    entries = context.selected(planned)
+    if planned.unsized:
+        context.say(f"note: cells of {', '.join(planned.unsized)} are listed once `vitrepro fetch` has counted its images")
+    rows = [
+        {"id": entry.cell.id, "status": entry.status.value, "fingerprint": entry.fingerprint, "reason": entry.reason}
+        for entry in entries
+    ]
+    if as_json:
+        _out(rows, as_json=True)
+        return
+    for entry in entries:
+        _out(f"{entry.status.value:9s}  {entry.cell.id}{'  ' + entry.reason if entry.reason else ''}", as_json=False)
+
+
+@app.command()
+def run(
+    profile: ProfileOption = AUTO,
+    home: HomeOption = None,
+    device: DeviceOption = Device.AUTO,
+    only: OnlyOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Train every cell that is not done; an interrupted run goes on where it was."""
+    from dataclasses import asdict
+
+    from repro.workspace import exclusive
+
+    context = _context(profile, home, device, only=only, force=force, verbose=verbose)
+    with exclusive(context.workspace):
+        summary = _run(context, renew=False)
+    if as_json:
+        _out(asdict(summary), as_json=True)
+    _exit_after(summary)
+
+
+@app.command()
+def report(
+    profile: ProfileOption = AUTO,
+    home: HomeOption = None,
+    device: DeviceOption = Device.AUTO,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Write the page, its PDF and the tables from what is finished; needs neither torch nor a GPU."""
+    paths = _report(_context(profile, home, device, verbose=verbose))
+    _out(paths if as_json else paths["html"], as_json=as_json)
+
+
+@app.command("list")
+def list_entries(
+    what: Annotated[Listing, typer.Argument(help="What to list.")],
+    as_json: JsonOption = False,
+) -> None:
+    """List what comes with the kit."""
+    from repro.catalog import load_catalog, load_profile, shipped_profiles
+
+    catalog = load_catalog()
+    if what is Listing.PROFILES:
+        rows = [(name, load_profile(name).description) for name in shipped_profiles()]
+    elif what is Listing.MODELS:
+        rows = [(spec.name, f"{spec.family}, {spec.citation}") for spec in catalog.models.values()]
+    elif what is Listing.DATASETS:
+        rows = [(spec.name, spec.title) for spec in catalog.datasets.values()]
+    else:
+        rows = [(claim.id, claim.statement) for claim in catalog.claims.values()]
+    if as_json:
+        _out([{"name": name, "description": text} for name, text in rows], as_json=True)
+        return
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        _out(f"{name:{width}s}  {text}", as_json=False)
+
+
+def main() -> NoReturn:
+    """Run the command line; the only place that turns a ReproError into words and an exit code."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    try:
+        app(prog_name="vitrepro")
+    except ReproError as error:
+        _say(f"error: {error.message}")
+        _say(f"  what to do: {error.remedy}")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of stdout has gone (`| head`); what it wanted it has.
+        sys.stderr.close()
+        sys.exit(ExitCode.ERROR)
+    sys.exit(ExitCode.DONE)
+
+
+def _interrupt(number: int, _frame: object) -> NoReturn:
+    code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
+    raise Interrupted(
+        f"Stopped by {signal.Signals(number).name}.",
+        remedy="Give the same command again: finished cells are kept, the others go on from their last state.",
+        exit_code=code,
+    )
+
+
+def _context(
+    profile: str,
+    home: str | None,
+    device: Device,
+    *,
+    only: str | None = None,
+    source: Path | None = None,
+    force: bool = False,
+    verbose: bool = False,
+) -> "Context":
+    from repro.catalog import load_catalog, load_profile
+    from repro.context import Context
+    from repro.workspace import resolve_home
+
+    name = _choose_profile(profile, device)
+    return Context(
+        workspace=resolve_home(home),
+        catalog=load_catalog(),
+        profile=load_profile(name),
+        profile_argument=name,
+        requested_device=device.value,
+        only=only,
+        force=force,
+        verbose=verbose,
+        say=_say,
+        source_dir=source,
+    )
+
+
+def _choose_profile(profile: str, device: Device) -> str:
+    if profile != AUTO:
+        return profile
+    from repro.hardware import choose_device
+
+    chosen = choose_device(device.value)
+    name = CPU_PROFILE if chosen.device == "cpu" else GPU_PROFILE
+    _say(f"profile {name}: {chosen.reason}")
+    return name
+
+
+def _check(context: "Context") -> "CheckResult":
+    from repro.stages.check import Level
+    from repro.stages.check import check as stage
+
+    checked = stage(context)
+    for line in checked.lines:
+        if context.verbose or line.level is not Level.OK or line.name in ("device", "home", "disk"):
+            _say(f"{line.level.value:8s} {line.name:7s} {line.message}" + (f" {line.remedy}" if line.remedy else ""))
+    if checked.forecast is not None:
+        _say(checked.forecast.line())
+    return checked
+
+
+def _fetch(context: "Context") -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    from repro.stages.fetch import fetch as stage
+
+    fetched = stage(context)
+    for row in fetched:
+        _say(f"data {row.name}: {row.num_train} training and {row.num_test} test images, digest {row.content_sha256[:12]}")
+    return [asdict(row) for row in fetched]
+
+
+def _run(context: "Context", *, renew: bool) -> "RunSummary":
+    from repro.renewal import ReportRenewal
+    from repro.stages.run import run as stage
+
+    with ReportRenewal(context, enabled=renew) as renewal:
+        summary = stage(context, seed_done=renewal.start)
+    _say(f"cells: {summary.num_done} done, {summary.num_failed} failed, {summary.num_blocked} blocked or without data")
+    return summary
+
+
+def _report(context: "Context") -> dict[str, str | None]:
+    from repro.stages.publish import report as stage
+
+    paths = stage(context)
+    return {
+        "html": str(paths.html),
+        "pdf": str(paths.pdf) if paths.pdf else None,
+        "csv": str(paths.csv),
+        "json": str(paths.json),
+        "predictions": str(paths.predictions),
+    }
+
+
+def _exit_after(summary: "RunSummary") -> NoReturn:
+    unfinished = summary.num_failed + summary.num_blocked
+    raise typer.Exit(ExitCode.UNFINISHED if unfinished else ExitCode.DONE)
+
+
+def _out(what: object, *, as_json: bool) -> None:
+    sys.stdout.write((json.dumps(what, indent=1, default=str) if as_json else str(what)) + "\n")
+    sys.stdout.flush()
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,133 @@
+"""What one command works on: home, profile, device, options, and the facts of the data sets that are there.
+
+Must not know any stage. Read `Context` first.
+"""
+
+import fnmatch
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from repro.catalog import Catalog
+from repro.datasets import read_manifest
+from repro.errors import CorruptFile, UsageError
+from repro.forecast import Forecast, make_forecast, probe_step_times, recorded_step_times, step_key
+from repro.hardware import DeviceChoice, choose_device
+from repro.messages import Measured
+from repro.plan import DataFacts, Plan, PlannedCell, datasets_of, make_plan
+from repro.records import CellStatus
+from repro.spec import Profile
+from repro.workspace import Workspace
+
+COMMIT_VARIABLE = "VITREPRO_COMMIT"
+"""Where a container image says which commit it was built from."""
+
+
+@dataclass(kw_only=True)
+class Context:
+    """One command's surroundings."""
+
+    workspace: Workspace
+    """The home."""
+    catalog: Catalog
+    """What comes with the kit."""
+    profile: Profile
+    """The matrix."""
+    profile_argument: str
+    """The profile as the user named it."""
+    requested_device: str
+    """`auto`, `cpu` or `cuda`."""
+    only: str | None
+    """Glob over cell ids, or None for all."""
+    force: bool
+    """Whether finished work is redone."""
+    verbose: bool
+    """Whether to say more."""
+    say: Callable[[str], None]
+    """Writes one line for the user to stderr."""
+    source_dir: Path | None = None
+    """Folder with files already there, for data sets that are downloaded otherwise."""
+    measured: dict[str, Measured] = field(default_factory=dict)
+    """Step times that this command has measured, by `forecast.step_key`."""
+
+    @cached_property
+    def device(self) -> DeviceChoice:
+        """The device, chosen at first use."""
+        return choose_device(self.requested_device)
+
+    def facts(self) -> dict[str, DataFacts]:
+        """Facts of the fetched data sets, by name; a corrupt manifest counts as not fetched, and is said."""
+        found = {}
+        for name, spec in datasets_of(self.profile, self.catalog).items():
+            try:
+                manifest = read_manifest(self.workspace, spec)
+            except CorruptFile as error:
+                self.say(f"warning: {error.message} {error.remedy}")
+                continue
+            if manifest is not None:
+                found[name] = DataFacts(
+                    content_sha256=manifest.content_sha256,
+                    num_train_images=manifest.num_train,
+                    image_size=manifest.image_size,
+                    num_channels=manifest.num_channels,
+                    num_classes=manifest.num_classes,
+                )
+        return found
+
+    def plan(self) -> Plan:
+        """The profile's cells as they now stand."""
+        return make_plan(self.profile, self.catalog, self.facts(), self.workspace)
+
+    def forecast(self, entries: list[PlannedCell]) -> Forecast:
+        """Forecast of the entries that are not done: step times from records where they tell, else probed once a command."""
+        unfinished = [entry for entry in entries if entry.status is not CellStatus.DONE]
+        times = {**self.measured, **recorded_step_times(entries, self.device)}
+        source = "earlier records on this machine"
+        if any(step_key(entry.cell) not in times for entry in unfinished):
+            self.measured.update(probe_step_times(unfinished, self.facts(), self.device, times))
+            times = {**self.measured, **times}
+            source = f"a probe in {self.device.num_workers} worker{'s' * (self.device.num_workers > 1)}"
+        timed = [entry for entry in entries if entry.status is CellStatus.DONE or step_key(entry.cell) in times]
+        return make_forecast(timed, times, num_workers=self.device.num_workers, source=source)
+
+    def selected(self, plan: Plan) -> list[PlannedCell]:
+        """The cells that `--only` names, with the upstream cells they need. Raises UsageError when it names none."""
+        if self.only is None:
+            return list(plan.cells)
+        named = [entry for entry in plan.cells if fnmatch.fnmatchcase(entry.cell.id, self.only)]
+        if not named:
+            example = plan.cells[0].cell.id if plan.cells else "(no cells)"
+            raise UsageError(
+                f"--only {self.only!r} matches no cell of profile {self.profile.name!r}.",
+                remedy=f"It is a shell pattern over ids like {example}; `vitrepro plan` lists them.",
+            )
+        wanted = {entry.upstream_fingerprint for entry in named if entry.upstream_fingerprint}
+        chosen = {entry.cell.id for entry in named} | {entry.cell.id for entry in plan.cells if entry.fingerprint in wanted}
+        return [entry for entry in plan.cells if entry.cell.id in chosen]
+
+
+def command_line() -> str:
+    """The command as it was typed, the program's name without its folder."""
+    return " ".join([Path(sys.argv[0]).name.replace("__main__.py", "vitrepro"), *sys.argv[1:]])
+
+
+def source_commit() -> str | None:
+    """Commit of the checkout that this package lies in, `+changes` appended where it is not clean; None outside one."""
+    if stated := os.environ.get(COMMIT_VARIABLE):
+        return stated
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

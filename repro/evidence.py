@@ -1,0 +1,48 @@
+"""From the cells of a plan to what the analysis is given: outcomes and test predictions. Reads finished cells only.
+
+Must not know statistics or pages. Read `gather` first.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from repro.analysis.assemble import outcome_row
+from repro.analysis.results import Outcome
+from repro.errors import CorruptFile
+from repro.plan import PlannedCell
+from repro.records import CellStatus, read_predictions
+from repro.workspace import Workspace
+
+Predictions = dict[str, tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]]
+"""Labels and predicted classes, both (N,), by cell id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the finished cells say."""
+
+    outcomes: tuple[Outcome, ...]
+    """One a cell, in the plan's order."""
+    predictions: Predictions
+    """Of the cells that are done."""
+    problems: tuple[str, ...]
+    """What could not be read, for the user."""
+
+
+def gather(entries: list[PlannedCell], workspace: Workspace) -> Evidence:
+    """Read the predictions of every finished cell; one whose predictions cannot be read counts as not done, and is named."""
+    outcomes, predictions, problems = [], Predictions(), []
+    for entry in entries:
+        status, reason, record = entry.status, entry.reason, entry.record
+        if status is CellStatus.DONE:
+            assert entry.fingerprint is not None
+            try:
+                predictions[entry.cell.id] = read_predictions(workspace.run_dir(entry.cell.id, entry.fingerprint))
+            except CorruptFile as error:
+                status, record = CellStatus.FAILED, None
+                reason = f"{error.message} Run it again with: vitrepro run --force --only '{entry.cell.id}'"
+                problems.append(reason)
+        outcomes.append(Outcome(row=outcome_row(entry.cell, entry.fingerprint, status, reason, record), record=record))
+    return Evidence(outcomes=tuple(outcomes), predictions=predictions, problems=tuple(problems))

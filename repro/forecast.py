@@ -1,0 +1,163 @@
+"""How long a matrix will take and how much disk it needs, from measured step times.
+
+Step times come from earlier records on the same hardware, else from a short probe in as many worker processes as will run, so
+that their contention is in the figure. Must not know torch. Read `make_forecast` first.
+"""
+
+import heapq
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from repro.errors import EnvironmentProblem
+from repro.hardware import DeviceChoice, processor_name
+from repro.messages import Failed, Measured, Probe, Ready
+from repro.plan import DataFacts, PlannedCell
+from repro.progress import duration_words
+from repro.records import CellStatus
+from repro.spec import Cell, DatasetSpec, Role
+from repro.workers import Died, Workers
+
+PROBE_STEPS = 20
+"""Steps timed per model and recipe: about a second each on a CPU core."""
+PROBE_TIMEOUT_S = 300.0
+"""How long a worker may take to answer a probe before the forecast is given up."""
+BYTES_PER_PARAMETER = 4
+"""float32 weights."""
+STATE_COPIES = 3
+"""A resumable state holds the weights and AdamW's two moments."""
+CELL_FILES_BYTES = 40_000
+"""Record, log, curves and predictions of a cell: docs/measurements.md."""
+WORKER_START_S = 4.0
+"""Starting a worker process (importing torch): docs/measurements.md."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What the unfinished cells will cost."""
+
+    num_cells: int
+    """Cells selected."""
+    num_done: int
+    """Cells of them already finished."""
+    num_workers: int
+    """Worker processes."""
+    wall_s: float
+    """Seconds that the rest will take with all workers."""
+    disk_bytes: int
+    """Bytes that the rest will write."""
+    cell_s: Mapping[str, float]
+    """Seconds of each unfinished cell, by id."""
+    source: str
+    """Where the step times come from."""
+
+    def line(self) -> str:
+        """The forecast in one line."""
+        left = self.num_cells - self.num_done
+        return (
+            f"forecast: {left} of {self.num_cells} cells to run, about {duration_words(self.wall_s)} with {self.num_workers} "
+            f"worker{'s' * (self.num_workers > 1)}, {self.disk_bytes / 1e6:.0f} MB of disk (step times from {self.source})"
+        )
+
+
+def step_key(cell: Cell) -> str:
+    """What the time of a step depends on, apart from the hardware and the images' shape."""
+    recipe = cell.recipe
+    augmented = f"{recipe.flip}{recipe.crop_padding}"
+    return f"{cell.model.name} {cell.dataset.name} {recipe.batch_size} {recipe.optimizer} {augmented}"
+
+
+def make_forecast(
+    cells: Sequence[PlannedCell], step_times: Mapping[str, Measured], *, num_workers: int, source: str
+) -> Forecast:
+    """Add up the unfinished cells as `num_workers` workers will take them, in order. `step_times` is by `step_key`."""
+    waiting = [entry.cell for entry in cells if entry.status is not CellStatus.DONE]
+    cell_s = {cell.id: step_times[step_key(cell)].step_s * cell.recipe.steps for cell in waiting}
+    free_at = [WORKER_START_S] * num_workers
+    for cell in waiting:
+        heapq.heappush(free_at, heapq.heappop(free_at) + cell_s[cell.id])
+    weights = [step_times[step_key(cell)].num_parameters * BYTES_PER_PARAMETER for cell in waiting]
+    kept = sum(size for cell, size in zip(waiting, weights, strict=True) if cell.role is Role.UPSTREAM)
+    disk = kept + len(waiting) * CELL_FILES_BYTES + num_workers * STATE_COPIES * max(weights, default=0)
+    return Forecast(
+        num_cells=len(cells),
+        num_done=len(cells) - len(waiting),
+        num_workers=num_workers,
+        wall_s=max(free_at) if waiting else 0.0,
+        disk_bytes=disk,
+        cell_s=cell_s,
+        source=source,
+    )
+
+
+def recorded_step_times(cells: Sequence[PlannedCell], device: DeviceChoice) -> dict[str, Measured]:
+    """Median step times of finished cells that ran on the same device (and processor), by `step_key`."""
+    here, times, parameters = (device.name, processor_name()), dict[str, list[float]](), dict[str, int]()
+    for entry in cells:
+        record = entry.record
+        if record is not None and (record.environment.device, record.environment.processor) == here:
+            times.setdefault(step_key(entry.cell), []).append(record.wall_s / entry.cell.recipe.steps)
+            parameters[step_key(entry.cell)] = record.num_parameters
+    return {key: Measured(step_s=statistics.median(values), num_parameters=parameters[key]) for key, values in times.items()}
+
+
+def probe_step_times(
+    cells: Sequence[PlannedCell], facts: Mapping[str, DataFacts], device: DeviceChoice, known: Mapping[str, Measured]
+) -> dict[str, Measured]:
+    """Time a step of every kind of unfinished cell that `known` lacks, in all workers at once; by `step_key`.
+
+    Kinds whose image shape is not known yet (data not fetched) are left out. Raises EnvironmentProblem if a worker fails.
+    """
+    probes: dict[str, Probe] = {}
+    for entry in cells:
+        cell = entry.cell
+        if entry.status is CellStatus.DONE or step_key(cell) in known or step_key(cell) in probes:
+            continue
+        shape = image_shape(cell.dataset, facts.get(cell.dataset.name))
+        if shape is not None:
+            probes[step_key(cell)] = Probe(
+                model=cell.model,
+                recipe=cell.recipe,
+                image_size=shape[0],
+                num_channels=shape[1],
+                num_classes=shape[2],
+                device=device.device,
+                bfloat16=device.bfloat16,
+                channels_last=device.channels_last,
+                num_steps=PROBE_STEPS,
+            )
+    if not probes:
+        return {}
+    with Workers(device.num_workers) as workers:
+        return {key: _probe_everywhere(workers, probe) for key, probe in probes.items()}
+
+
+def image_shape(spec: DatasetSpec, facts: DataFacts | None) -> tuple[int, int, int] | None:
+    """Image size, channels and classes, from the fetched data or from the catalogue; None where neither knows."""
+    if facts is not None:
+        return facts.image_size, facts.num_channels, facts.num_classes
+    if spec.image_size and spec.num_channels and spec.num_classes:
+        return spec.image_size, spec.num_channels, spec.num_classes
+    return None
+
+
+def _probe_everywhere(workers: Workers, probe: Probe) -> Measured:
+    for slot in range(workers.num_workers):
+        workers.order(slot, probe)
+    answers: list[Measured] = []
+    while len(answers) < workers.num_workers:
+        event = workers.next_event(PROBE_TIMEOUT_S)
+        remedy = "Run `vitrepro check --verbose`; if it stays so, report it."
+        if event is None:
+            raise EnvironmentProblem(f"A worker did not answer within {PROBE_TIMEOUT_S:.0f} s.", remedy=remedy)
+        answer = event[1]
+        if isinstance(answer, Measured):
+            answers.append(answer)
+        elif isinstance(answer, Failed):
+            raise EnvironmentProblem(f"Timing {probe.model.name} failed: {answer.message}", remedy=answer.remedy)
+        elif isinstance(answer, Died):
+            raise EnvironmentProblem(f"A worker that was timing {probe.model.name} {answer.description}.", remedy=remedy)
+        else:
+            assert isinstance(answer, Ready)
+    step_s = statistics.mean(answer.step_s for answer in answers)
+    return Measured(step_s=step_s, num_parameters=answers[0].num_parameters)

@@ -1,0 +1,131 @@
+"""What a worker process is told and what it answers: one JSON object a line.
+
+Must not know torch: the parent reads these without it. Read `Job`, then `Answer`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from repro.records import Choice
+from repro.spec import Cell, ModelSpec, Recipe, Spec
+
+
+class Job(Spec):
+    """All that a worker needs to run one cell."""
+
+    kind: Literal["cell"] = "cell"
+    cell: Cell
+    """What to run."""
+    fingerprint: str
+    """Of the cell."""
+    upstream_fingerprint: str | None
+    """Of the upstream cell, whose weights lie in its folder."""
+    upstream_id: str | None
+    """Id of the upstream cell."""
+    home: Path
+    """Root of the workspace."""
+    device: str
+    """`cpu` or `cuda`."""
+    device_name: str
+    """`cpu` or the GPU's name."""
+    driver: str | None
+    """NVIDIA driver."""
+    bfloat16: bool
+    """Whether to run under bfloat16 autocast."""
+    channels_last: bool
+    """Whether images lie channels-last."""
+    device_shared: bool
+    """Whether other cells run on the same device meanwhile."""
+    choices: tuple[Choice, ...]
+    """Automatic choices made so far, to be recorded."""
+    command: str
+    """Command line of the run."""
+    commit: str | None
+    """Commit of the source tree."""
+
+
+class Probe(Spec):
+    """What to time, and where."""
+
+    kind: Literal["probe"] = "probe"
+    model: ModelSpec
+    """Architecture."""
+    recipe: Recipe
+    """Recipe, one family's."""
+    image_size: int
+    """Side in pixels."""
+    num_channels: int
+    """1 or 3."""
+    num_classes: int
+    """Number of classes."""
+    device: str
+    """`cpu` or `cuda`."""
+    bfloat16: bool
+    """Whether to run under bfloat16 autocast."""
+    channels_last: bool
+    """Whether images lie channels-last."""
+    num_steps: int
+    """Steps to time."""
+
+
+class Ready(Spec):
+    """The worker has started and takes orders."""
+
+    kind: Literal["ready"] = "ready"
+
+
+class Progress(Spec):
+    """A logging interval of the running cell has ended."""
+
+    kind: Literal["progress"] = "progress"
+    step: int
+    """Optimizer steps done."""
+
+
+class Done(Spec):
+    """The cell is finished and its record written."""
+
+    kind: Literal["done"] = "done"
+    test_accuracy: float
+    """As in the record."""
+    total_s: float
+    """As in the record."""
+
+
+class Measured(Spec):
+    """The answer to a probe."""
+
+    kind: Literal["measured"] = "measured"
+    step_s: float
+    """Seconds of one step."""
+    num_parameters: int
+    """Trainable parameters of the model."""
+
+
+class Failed(Spec):
+    """The order could not be carried out."""
+
+    kind: Literal["failed"] = "failed"
+    error: str
+    """Name of the exception."""
+    message: str
+    """What went wrong."""
+    remedy: str
+    """What to do next."""
+    traceback: str
+    """Empty for expected problems."""
+    stops_the_run: bool
+    """Whether every other cell would meet the same problem (a full disk)."""
+    worker_is_spoilt: bool
+    """Whether the process must be replaced (after a CUDA fault or running out of memory)."""
+
+
+Answer = Annotated[Ready | Progress | Done | Measured | Failed, Field(discriminator="kind")]
+"""Everything a worker says."""
+ANSWERS: TypeAdapter[Ready | Progress | Done | Measured | Failed] = TypeAdapter(Answer)
+"""Reads an answer from JSON."""
+
+ORDERS: TypeAdapter[Job | Probe] = TypeAdapter(Annotated[Job | Probe, Field(discriminator="kind")])
+"""Reads an order from JSON."""

@@ -1,0 +1,1 @@
+"""The stages `check`, `fetch`, `run`, `report`: one function each; they never import each other."""

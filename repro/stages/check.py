@@ -1,0 +1,148 @@
+"""Stage `check`: can this machine run the profile, and how long will it take? Changes nothing but an empty home folder.
+
+Read `check` first.
+"""
+
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+
+from repro.context import Context
+from repro.errors import EnvironmentProblem, ReproError
+from repro.forecast import Forecast
+from repro.hardware import available_memory_bytes, cuda_problem, processor_name, survey_gpus, usable_cores
+from repro.plan import Plan
+from repro.records import CellStatus
+from repro.workspace import free_disk_bytes, prepare_home
+
+WORKER_MEMORY_BYTES = 600 * 2**20
+"""What one worker process needs with torch and a small data set: docs/measurements.md."""
+DISK_RESERVE_BYTES = 200 * 2**20
+"""Room that must stay free beside the forecast: data sets, report, logs."""
+
+
+class Level(StrEnum):
+    """How a line of the check came out."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckLine:
+    """One thing that was looked at."""
+
+    name: str
+    """What."""
+    level: Level
+    """How it came out."""
+    message: str
+    """What was found."""
+    remedy: str = ""
+    """What to do, unless it is ok."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """All lines, and the forecast where one could be made."""
+
+    lines: tuple[CheckLine, ...]
+    """In the order in which they were looked at."""
+    forecast: Forecast | None
+    """None where a failure stands in the way, or data of unknown shape must be fetched first."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether any line is a failure."""
+        return any(line.level is Level.FAILURE for line in self.lines)
+
+
+def check(context: Context) -> CheckResult:
+    """Look at Python, GPU, cores, memory, home, disk and data, then time the profile's steps for a forecast."""
+    lines = [_python(), *_device(context), _cores(), _memory(context), _home(context)]
+    plan = context.plan()
+    lines.append(_data(plan))
+    forecast = None
+    if not any(line.level is Level.FAILURE for line in lines):
+        entries = context.selected(plan)
+        try:
+            forecast = context.forecast(entries)
+        except EnvironmentProblem as error:
+            lines.append(CheckLine(name="workers", level=Level.FAILURE, message=error.message, remedy=error.remedy))
+    lines.append(_disk(context, forecast))
+    return CheckResult(lines=tuple(lines), forecast=forecast)
+
+
+def _python() -> CheckLine:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return CheckLine(name="python", level=Level.OK, message=f"{version} at {sys.executable}")
+
+
+def _device(context: Context) -> list[CheckLine]:
+    survey = survey_gpus()
+    if survey.gpus:
+        names = ", ".join(
+            f"{gpu.name} ({gpu.memory_bytes / 2**30:.0f} GiB, {gpu.free_bytes / 2**30:.0f} free)" for gpu in survey.gpus
+        )
+        lines = [CheckLine(name="nvml", level=Level.OK, message=f"driver {survey.gpus[0].driver}: {names}")]
+        problem = cuda_problem()
+        if problem:
+            remedy = "Install a torch build whose CUDA fits the driver, or run on the CPU with --device cpu."
+            lines.append(CheckLine(name="torch", level=Level.WARNING, message=problem, remedy=remedy))
+    else:
+        message = f"no GPU ({survey.problem}); the CPU is used"
+        lines = [CheckLine(name="nvml", level=Level.OK, message=message)]
+    try:
+        device = context.device
+        message = f"{device.name}: {device.reason}; {device.precision_reason}"
+        lines.append(CheckLine(name="device", level=Level.OK, message=message))
+    except ReproError as error:
+        lines.append(CheckLine(name="device", level=Level.FAILURE, message=error.message, remedy=error.remedy))
+    return lines
+
+
+def _cores() -> CheckLine:
+    cores = usable_cores()
+    return CheckLine(name="cores", level=Level.OK, message=f"{cores} usable, {processor_name()}")
+
+
+def _memory(context: Context) -> CheckLine:
+    available = available_memory_bytes()
+    try:
+        num_workers = context.device.num_workers
+    except ReproError:
+        num_workers = 1
+    needed = num_workers * WORKER_MEMORY_BYTES
+    message = f"{available / 2**30:.1f} GiB free, about {needed / 2**30:.1f} GiB needed by {num_workers} workers"
+    if available < needed:
+        return CheckLine(
+            name="memory", level=Level.WARNING, message=message, remedy="Close other programs; a killed worker costs its cell."
+        )
+    return CheckLine(name="memory", level=Level.OK, message=message)
+
+
+def _home(context: Context) -> CheckLine:
+    try:
+        prepare_home(context.workspace)
+    except ReproError as error:
+        return CheckLine(name="home", level=Level.FAILURE, message=error.message, remedy=error.remedy)
+    return CheckLine(name="home", level=Level.OK, message=f"{context.workspace.home} is writable")
+
+
+def _data(plan: Plan) -> CheckLine:
+    num_unfetched = sum(entry.status is CellStatus.UNFETCHED for entry in plan.cells)
+    if num_unfetched or plan.unsized:
+        return CheckLine(name="data", level=Level.OK, message="not all there yet; `vitrepro fetch` brings it")
+    return CheckLine(name="data", level=Level.OK, message="all data sets of the profile are there")
+
+
+def _disk(context: Context, forecast: Forecast | None) -> CheckLine:
+    free = free_disk_bytes(context.workspace)
+    needed = DISK_RESERVE_BYTES + (forecast.disk_bytes if forecast else 0)
+    message = f"{free / 2**30:.1f} GiB free, about {needed / 2**30:.2f} GiB needed"
+    if free < needed:
+        return CheckLine(
+            name="disk", level=Level.FAILURE, message=message, remedy="Free some space or give another --home on a larger disk."
+        )
+    return CheckLine(name="disk", level=Level.OK, message=message)

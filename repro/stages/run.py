@@ -1,0 +1,246 @@
+"""Stage `run`: train every selected cell that is not done, in worker processes.
+
+A cell's exception becomes its `failure.json` and the sweep goes on; only what every cell would meet (a full disk) stops it.
+Must not know how a cell trains or what its numbers mean. Read `run` first, then `Sweep.until_done`.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from repro.context import Context, command_line, source_commit
+from repro.errors import CorruptFile, DiskFull
+from repro.forecast import Forecast
+from repro.hardware import DeviceChoice
+from repro.messages import Done, Failed, Job, Progress
+from repro.plan import PlannedCell
+from repro.progress import Display, make_display
+from repro.records import FAILURE, LAST, RECORD, CellStatus, Choice, Failure, read_failure, read_record, write_failure
+from repro.workers import Died, Workers
+from repro.workspace import move_aside
+
+TICK_S = 0.2
+"""How long to wait for a worker's answer before looking round again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """How a run ended."""
+
+    num_done: int
+    """Selected cells that are done now, by this run or earlier ones."""
+    num_failed: int
+    """Selected cells that failed."""
+    num_blocked: int
+    """Selected cells that could not be tried: their upstream failed, or their data are not there."""
+
+
+def run(context: Context, *, seed_done: Callable[[int], None]) -> RunSummary:
+    """Run the selected cells; `seed_done` is called with a seed's number when its last cell has ended.
+
+    Raises DiskFull when there is no space left, Interrupted on a signal; what is finished stays.
+    """
+    plan = context.plan()
+    entries = context.selected(plan)
+    _clear_the_way(context, entries)
+    if context.force:
+        named = entries
+        entries = [replace(entry, status=CellStatus.PENDING, record=None) if entry.fingerprint else entry for entry in named]
+    waiting = [entry for entry in entries if entry.fingerprint is not None and entry.status is not CellStatus.DONE]
+    if waiting:
+        expected = context.forecast(entries)
+        context.say(expected.line())
+        device = replace(context.device, num_workers=min(context.device.num_workers, len(waiting)))
+        display = make_display(len(waiting), context.say)
+        try:
+            with Workers(device.num_workers) as workers:
+                entries = Sweep(context, entries, device, workers, display, expected, seed_done).until_done()
+        finally:
+            display.close()
+    statuses = [entry.status for entry in entries]
+    return RunSummary(
+        num_done=statuses.count(CellStatus.DONE),
+        num_failed=statuses.count(CellStatus.FAILED),
+        num_blocked=statuses.count(CellStatus.BLOCKED) + statuses.count(CellStatus.UNFETCHED),
+    )
+
+
+class Sweep:
+    """Hands cells to workers as they become free, until none is left."""
+
+    def __init__(
+        self,
+        context: Context,
+        entries: list[PlannedCell],
+        device: DeviceChoice,
+        workers: Workers,
+        display: Display,
+        expected: Forecast,
+        seed_done: Callable[[int], None],
+    ) -> None:
+        self.context = context
+        self.device = device
+        self.workers = workers
+        self.display = display
+        self.expected = expected
+        self.seed_done = seed_done
+        self.commit = source_commit()
+        self.entries = {entry.cell.id: entry for entry in entries}
+        self.by_fingerprint = {entry.fingerprint: entry.cell.id for entry in entries if entry.fingerprint}
+        self.waiting = [entry.cell.id for entry in entries if entry.fingerprint and entry.status is not CellStatus.DONE]
+        self.running: dict[int, str] = {}
+
+    def until_done(self) -> list[PlannedCell]:
+        """Run everything that waits; the entries with their new states, in their old order."""
+        self._fill()
+        while self.running or self.waiting:
+            found = self.workers.next_event(TICK_S)
+            if found is not None:
+                slot, event = found
+                if isinstance(event, Progress):
+                    self.display.stepped(slot, event.step)
+                elif isinstance(event, Done):
+                    self._done(slot, event)
+                elif isinstance(event, Failed):
+                    self._failed(slot, event)
+                elif isinstance(event, Died):
+                    self._died(slot, event)
+            self._fill()
+        return list(self.entries.values())
+
+    def _fill(self) -> None:
+        for slot in range(self.workers.num_workers):
+            if slot not in self.running and (cell_id := self._next_ready()) is not None:
+                self._start(slot, cell_id)
+
+    def _next_ready(self) -> str | None:
+        for cell_id in list(self.waiting):
+            above = self._upstream(self.entries[cell_id])
+            if above is not None and above.status in (CellStatus.FAILED, CellStatus.BLOCKED) and self._is_settled(above):
+                self.waiting.remove(cell_id)
+                reason = f"its upstream cell {above.cell.id} {above.status}"
+                self.entries[cell_id] = replace(self.entries[cell_id], status=CellStatus.BLOCKED, reason=reason)
+                self._ended(None, cell_id, f"{cell_id}  blocked: {reason}")
+            elif above is None or above.status is CellStatus.DONE:
+                self.waiting.remove(cell_id)
+                return cell_id
+        return None
+
+    def _upstream(self, entry: PlannedCell) -> PlannedCell | None:
+        if entry.upstream_fingerprint is None:
+            return None
+        return self.entries[self.by_fingerprint[entry.upstream_fingerprint]]
+
+    def _is_settled(self, entry: PlannedCell) -> bool:
+        return entry.cell.id not in self.waiting and entry.cell.id not in self.running.values()
+
+    def _start(self, slot: int, cell_id: str) -> None:
+        entry = self.entries[cell_id]
+        assert entry.fingerprint is not None
+        folder = self.context.workspace.run_dir(cell_id, entry.fingerprint)
+        for name in (RECORD, LAST, FAILURE) if self.context.force else (FAILURE,):
+            (folder / name).unlink(missing_ok=True)
+        above = self._upstream(entry)
+        self.running[slot] = cell_id
+        self.display.started(slot, cell_id, entry.cell.recipe.steps)
+        self.workers.order(
+            slot,
+            Job(
+                cell=entry.cell,
+                fingerprint=entry.fingerprint,
+                upstream_fingerprint=entry.upstream_fingerprint,
+                upstream_id=above.cell.id if above else None,
+                home=self.context.workspace.home,
+                device=self.device.device,
+                device_name=self.device.name,
+                driver=self.device.driver,
+                bfloat16=self.device.bfloat16,
+                channels_last=self.device.channels_last,
+                device_shared=self.workers.num_workers > 1 and self.device.device != "cpu",
+                choices=device_choices(self.device),
+                command=command_line(),
+                commit=self.commit,
+            ),
+        )
+
+    def _done(self, slot: int, event: Done) -> None:
+        cell_id = self.running.pop(slot)
+        entry = self.entries[cell_id]
+        assert entry.fingerprint is not None
+        record = read_record(self.context.workspace.run_dir(cell_id, entry.fingerprint))
+        self.entries[cell_id] = replace(entry, status=CellStatus.DONE, reason="", record=record)
+        self._ended(slot, cell_id, f"{cell_id}  done in {event.total_s:.1f} s, test accuracy {event.test_accuracy:.3f}")
+
+    def _failed(self, slot: int, event: Failed) -> None:
+        if slot not in self.running:
+            return
+        cell_id = self.running.pop(slot)
+        if event.stops_the_run:
+            raise DiskFull(event.message, remedy=event.remedy)
+        self._record_failure(cell_id, event.error, event.message, event.remedy, event.traceback)
+        if event.worker_is_spoilt:
+            self.workers.replace(slot)
+        self._ended(slot, cell_id, f"{cell_id}  FAILED: {event.message} {event.remedy}")
+
+    def _died(self, slot: int, event: Died) -> None:
+        self.workers.replace(slot)
+        cell_id = self.running.pop(slot, None)
+        if cell_id is None:
+            return
+        message = f"The worker process {event.description}."
+        remedy = "Run again: it resumes where it was; if it dies again, look for an out-of-memory kill in the system log."
+        self._record_failure(cell_id, "WorkerDied", message, remedy, "")
+        self._ended(slot, cell_id, f"{cell_id}  FAILED: {message} {remedy}")
+
+    def _record_failure(self, cell_id: str, error: str, message: str, remedy: str, traceback: str) -> None:
+        entry = self.entries[cell_id]
+        assert entry.fingerprint is not None
+        failure = Failure(
+            cell_id=cell_id,
+            fingerprint=entry.fingerprint,
+            kind=error,
+            message=message,
+            remedy=remedy,
+            traceback=traceback,
+            failed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        write_failure(self.context.workspace.run_dir(cell_id, entry.fingerprint), failure)
+        self.entries[cell_id] = replace(entry, status=CellStatus.FAILED, reason=message)
+
+    def _ended(self, slot: int | None, cell_id: str, line: str) -> None:
+        self.display.ended(slot, line, self._eta_s())
+        seed = self.entries[cell_id].cell.seed
+        unfinished = [*self.waiting, *self.running.values()]
+        if all(self.entries[other].cell.seed != seed for other in unfinished) and unfinished:
+            self.seed_done(seed)
+
+    def _eta_s(self) -> float:
+        left = sum(self.expected.cell_s.get(cell_id, 0.0) for cell_id in self.waiting)
+        left += 0.5 * sum(self.expected.cell_s.get(cell_id, 0.0) for cell_id in self.running.values())
+        return left / self.workers.num_workers
+
+
+def device_choices(device: DeviceChoice) -> tuple[Choice, ...]:
+    """What was chosen automatically, for the record."""
+    workers_reason = "one per usable core" if device.device == "cpu" else "one per GPU"
+    return (
+        Choice(what="device", value=device.name, reason=device.reason),
+        Choice(what="precision", value="bfloat16" if device.bfloat16 else "float32", reason=device.precision_reason),
+        Choice(what="workers", value=str(device.num_workers), reason=workers_reason),
+    )
+
+
+def _clear_the_way(context: Context, entries: list[PlannedCell]) -> None:
+    """Move aside the folders of unfinished cells whose record or failure cannot be read, and say so."""
+    for entry in entries:
+        if entry.fingerprint is None or entry.status is CellStatus.DONE:
+            continue
+        folder = context.workspace.run_dir(entry.cell.id, entry.fingerprint)
+        try:
+            read_record(folder)
+            read_failure(folder)
+        except CorruptFile as error:
+            with contextlib.suppress(FileNotFoundError):
+                aside = move_aside(folder)
+                context.say(f"warning: {error.message} The cell's folder is now {aside.name}; the cell runs again.")

@@ -1,0 +1,98 @@
+"""A worker process: reads orders from stdin, runs them one after another, answers on stdout. Started by `repro.workers`.
+
+It ends when its parent closes stdin, by will or by dying, whatever it is doing then. One exception in a cell is caught here
+and told to the parent, which records it. Must not know the matrix. Read `main` first.
+"""
+
+import contextlib
+import os
+import queue
+import sys
+import threading
+import traceback
+from typing import TextIO
+
+import torch
+
+from repro.cell import run_cell
+from repro.errors import NO_SPACE_ERRNOS, DiskFull, OutOfMemory, ReproError
+from repro.messages import ORDERS, Done, Failed, Job, Probe, Progress, Ready
+from repro.probe import measure_step
+from repro.spec import Spec
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    # Whatever a library prints must not mix with the answers.
+    os.dup2(2, 1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch.backends.cudnn.benchmark = True
+    orders: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    _say(answers, Ready())
+    while True:
+        line = orders.get()
+        try:
+            _say(answers, _carry_out(ORDERS.validate_json(line), answers))
+        except Exception as error:  # noqa: BLE001 - told to the parent, which records it
+            _say(answers, _as_failure(error))
+
+
+def _listen(orders: "queue.Queue[str]") -> None:
+    for line in sys.stdin:
+        orders.put(line)
+    # The parent is gone: stop at once, in the middle of a step if need be. Every file is written atomically.
+    os._exit(0)
+
+
+def _carry_out(order: Job | Probe, answers: TextIO) -> Spec:
+    if isinstance(order, Probe):
+        return measure_step(order)
+    record = run_cell(order, progress=lambda step: _say(answers, Progress(step=step)))
+    return Done(test_accuracy=record.test_accuracy, total_s=record.total_s)
+
+
+def _say(answers: TextIO, answer: Spec) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        answers.write(answer.model_dump_json() + "\n")
+        answers.flush()
+
+
+def _as_failure(error: Exception) -> Failed:
+    told = _translate(error)
+    if isinstance(told, ReproError):
+        return Failed(
+            error=type(told).__name__,
+            message=told.message,
+            remedy=told.remedy,
+            traceback="",
+            stops_the_run=isinstance(told, DiskFull),
+            worker_is_spoilt=isinstance(told, OutOfMemory),
+        )
+    return Failed(
+        error=type(error).__name__,
+        message=" ".join(str(error).split())[:500] or type(error).__name__,
+        remedy="Run again; if it fails the same way, report it with the traceback in the cell's failure.json.",
+        traceback="".join(traceback.format_exception(error)),
+        stops_the_run=False,
+        worker_is_spoilt=isinstance(error, RuntimeError),
+    )
+
+
+def _translate(error: Exception) -> Exception:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return OutOfMemory(
+            f"Out of memory: {' '.join(str(error).split())[:300]}.",
+            remedy="Free the device's memory, choose a smaller batch_size in the recipe, or a larger device.",
+        )
+    if isinstance(error, OSError) and error.errno in NO_SPACE_ERRNOS:
+        return DiskFull(
+            f"No space left on the disk ({error.filename or 'writing'}).",
+            remedy="Free some space (or give another --home) and run the same command again; finished cells are kept.",
+        )
+    return error
+
+
+if __name__ == "__main__":
+    main()

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Re-test whether a Vision Transformer loses to a ResNet on small data and wins once pre-trained at scale.",
-    epilog="Everyday use: vitrepro all  ·  own data, recipes: vitrepro all --profile my.toml  ·  exit codes: 0 done, 1 error, "
-    "2 usage, 3 finished with failed or blocked cells, 130/143 interrupted (the same command resumes).",
+    epilog="Everyday use: vitrepro all. With own data or recipes: vitrepro all --profile my.toml. Exit codes: 0 done, 1 error, "
+    "2 usage, 3 finished with failed or blocked cells, 130 or 143 interrupted (the same command resumes).",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -135,7 +136,7 @@ def plan(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """List the profile's cells and how far each is: done, failed, pending, unfetched, blocked."""
+    """List the profile's cells and how far each has come."""
     context = _context(profile, home, device, only=only, verbose=verbose)
     planned = context.plan()
     entries = context.selected(planned)
@@ -162,7 +163,7 @@ def run(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Train every cell that is not done; an interrupted run goes on where it was."""
+    """Train every cell that is not done; resumes what was interrupted."""
     from dataclasses import asdict
 
     from repro.workspace import exclusive
@@ -183,7 +184,7 @@ def report(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Write the page, its PDF and the tables from what is finished; needs neither torch nor a GPU."""
+    """Write page, PDF and tables from what is finished, without torch."""
     paths = _report(_context(profile, home, device, verbose=verbose))
     _out(paths if as_json else paths["html"], as_json=as_json)
 
@@ -315,7 +316,7 @@ def _run(context: "Context", *, renew: bool) -> "RunSummary":
 
 
 def _report(context: "Context") -> dict[str, str | None]:
-    from repro.stages.publish import report as stage
+    from repro.stages.report import report as stage
 
     paths = stage(context)
     return {

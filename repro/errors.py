@@ -20,8 +20,6 @@ class ExitCode(IntEnum):
     """The command line was wrong."""
     UNFINISHED = 3
     """The run ended, but some cells failed or are blocked."""
-    DIFFERENCE = 4
-    """`verify` found a difference."""
     INTERRUPTED = 130
     """Ctrl-C; the same command resumes."""
     TERMINATED = 143

@@ -45,7 +45,8 @@ class Workspace:
 
     def run_dir(self, cell_id: str, fingerprint: str) -> Path:
         """What one cell leaves on disk: `runs/<cell id>-<first 8 hex digits of the fingerprint>`."""
-        return self.runs_dir / f"{cell_id}-{fingerprint[:8]}"
+        # A file name may have 255 bytes; ids of long names are cut, the fingerprint keeps them apart.
+        return self.runs_dir / f"{cell_id[:200]}-{fingerprint[:8]}"
 
     def report_dir(self, profile: str) -> Path:
         """Report, figures and tables of the profile with slug `profile`."""

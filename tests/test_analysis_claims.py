@@ -114,7 +114,7 @@ def test_scales_that_disagree_give_no_verdict_but_both_numbers() -> None:
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "(depends on scale)" in result.reason
     assert "+25.5 points per tenfold" in result.reason
-    assert f"{expected:+.2f} in log-odds per tenfold" in result.reason
+    assert f"−{abs(expected):.1f} in log-odds per tenfold" in result.reason
     on_accuracy_alone = only(toy_claim(Measure.FAMILY_GAP_TREND, ahead="vit"), study)
     assert on_accuracy_alone.verdict is Verdict.SUPPORTED
 

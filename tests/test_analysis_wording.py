@@ -7,7 +7,7 @@ from repro.analysis.wording import bounds, listing, number, percent, threshold, 
 
 
 @pytest.mark.parametrize(
-    ("value", "written"), [(0.041, "+4.1"), (-0.25, "-25.0"), (0.0025, "+0.25"), (0.0, "+0.00"), (-1e-9, "+0.00")]
+    ("value", "written"), [(0.041, "+4.1"), (-0.25, "−25.0"), (0.0025, "+0.2"), (0.0, "0.0"), (-1e-9, "0.0")]
 )
 def test_accuracy_is_written_in_points(value: float, written: str) -> None:
     assert number(value, Scale.ACCURACY) == written
@@ -15,7 +15,7 @@ def test_accuracy_is_written_in_points(value: float, written: str) -> None:
 
 def test_log_odds_are_written_as_they_are() -> None:
     assert (
-        with_interval(0.321, (-0.1, 0.74), Scale.LOG_ODDS, per_tenfold=True) == "+0.32 in log-odds per tenfold [-0.10, +0.74]"
+        with_interval(0.321, (-0.1, 0.74), Scale.LOG_ODDS, per_tenfold=True) == "+0.32 in log-odds per tenfold [−0.10, +0.74]"
     )
 
 

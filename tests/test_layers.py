@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"plan", "analysis", "hardware", "datasets", "models", "training", "svg", "messages"}),
     frozenset({"cell", "probe", "workers", "figures", "evidence"}),
     frozenset({"forecast", "page"}),
-    frozenset({"context"}),
+    frozenset({"context", "rendering"}),
     frozenset({"stages", "worker", "renewal"}),
     frozenset({"cli", "__main__"}),
 )

@@ -270,7 +270,7 @@ def _observe(claim: Claim, points: list[Measured]) -> Judgement:
         reason += (
             f" {'Weakest' if claim.quantifier == 'every' else 'Strongest'} point, {shown.point.label}: "
             f"{with_interval(value.value, value.ci95, Scale.ACCURACY, per_tenfold=_is_per_tenfold(claim))}, "
-            f"{number(shown.point.log_odds.value, Scale.LOG_ODDS)} in log-odds, {value.num_seeds} seed(s)."
+            f"{number(shown.point.log_odds.value, Scale.LOG_ODDS)} in log-odds, {value.num_seeds} seeds."
         )
     return Judgement(verdict=None, reason=reason, decisive=shown)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from repro.analysis.results import Verdict
 from repro.analysis.statistics import Scale
+from repro.formatting import Interval, log_odds, log_odds_interval, points, points_interval
 
 _PHRASES = {
     ("every", Verdict.SUPPORTED): "at each of {count} points the {interval} lies above {least} (weakest: {detail})",
@@ -26,12 +27,9 @@ _LISTED = 3
 """How many names a sentence lists before it says how many more there are."""
 
 
-def number(value: float, scale: Scale) -> str:
-    """A signed value: accuracy in points (hundredths), log-odds as they are."""
-    if scale is Scale.LOG_ODDS:
-        return f"{round(value, 2) + 0.0:+.2f}"  # adding zero turns -0.0 into 0.0
-    points = round(100 * value, 2) + 0.0
-    return f"{points:+.1f}" if abs(points) >= 1 else f"{points:+.2f}"
+def number(value: float, scale: Scale, ends: Interval = None) -> str:
+    """A signed value: accuracy in points (hundredths), log-odds as they are; the interval decides the digits."""
+    return log_odds(value, ends) if scale is Scale.LOG_ODDS else points(value, ends)
 
 
 def unit(scale: Scale, *, per_tenfold: bool) -> str:
@@ -41,12 +39,14 @@ def unit(scale: Scale, *, per_tenfold: bool) -> str:
 
 def bounds(ends: tuple[float, float] | None, scale: Scale) -> str:
     """An interval without its unit."""
-    return f"[{number(ends[0], scale)}, {number(ends[1], scale)}]" if ends else "[no interval]"
+    if ends is None:
+        return "[no interval]"
+    return log_odds_interval(ends) if scale is Scale.LOG_ODDS else points_interval(ends)
 
 
 def with_interval(value: float, ends: tuple[float, float] | None, scale: Scale, *, per_tenfold: bool) -> str:
     """For instance `+3.2 points [+1.1, +5.3]`."""
-    return f"{number(value, scale)} {unit(scale, per_tenfold=per_tenfold)} {bounds(ends, scale)}"
+    return f"{number(value, scale, ends)} {unit(scale, per_tenfold=per_tenfold)} {bounds(ends, scale)}"
 
 
 def threshold(value: float, scale: Scale, *, per_tenfold: bool) -> str:

@@ -88,10 +88,18 @@ def load_pack(workspace: Workspace, spec: DatasetSpec, *, verify: bool = False) 
     )
 
 
-def prepare(workspace: Workspace, spec: DatasetSpec, *, force: bool = False, log: Callable[[str], None]) -> Manifest:
+def prepare(
+    workspace: Workspace,
+    spec: DatasetSpec,
+    *,
+    source_dir: Path | None = None,
+    force: bool = False,
+    log: Callable[[str], None],
+) -> Manifest:
     """Make the pack from its source, unless an intact one of the same source is there; `force` makes it anew in any case.
 
-    `log` is called with one line for each thing a user should know. The pack is built in a folder beside its place and renamed,
+    `source_dir` holds the files of a data set that is neither made here nor named by a path. `log` is called with one line for
+    each thing a user should know. The pack is built in a folder beside its place and renamed,
     so a reader sees the old pack, the new one or none. Two processes take turns. Raises DataError for bad data, DiskFull, and
     EnvironmentProblem where the home cannot be written.
     """
@@ -99,7 +107,7 @@ def prepare(workspace: Workspace, spec: DatasetSpec, *, force: bool = False, log
     try:
         with _turn(folder):
             manifest = None if force else _intact_manifest(workspace, spec, log)
-            return manifest or _make(folder, spec, log)
+            return manifest or _make(folder, spec, source_dir, log)
     except OSError as error:
         if error.errno in NO_SPACE_ERRNOS:
             raise disk_full(folder) from error
@@ -122,9 +130,9 @@ def _intact_manifest(workspace: Workspace, spec: DatasetSpec, log: Callable[[str
     return manifest
 
 
-def _make(folder: Path, spec: DatasetSpec, log: Callable[[str], None]) -> Manifest:
+def _make(folder: Path, spec: DatasetSpec, source_dir: Path | None, log: Callable[[str], None]) -> Manifest:
     origin = current_origin(spec)
-    source = read_source(spec)
+    source = read_source(spec, source_dir=source_dir)
     train, test = (_in_canonical_order(part) for part in (source.train, source.test))
     num_leaked = count_test_images_in_train(train, test)
     if is_own(spec):

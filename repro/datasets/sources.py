@@ -5,7 +5,7 @@ Must not know where a pack lies. Read `read_source` first.
 
 from pathlib import Path
 
-from repro.datasets import digits, folder, glyphs, own
+from repro.datasets import cifar, digits, folder, glyphs, own
 from repro.datasets.arrays import ImageArrays
 from repro.datasets.manifest import Origin
 from repro.errors import DataError
@@ -14,14 +14,16 @@ from repro.spec import DatasetSource, DatasetSpec
 OWN = (DatasetSource.NPZ, DatasetSource.FOLDER)
 
 
-def read_source(spec: DatasetSpec) -> ImageArrays:
-    """All images of a data set, in the source's order. Raises DataError for anything that cannot be used."""
+def read_source(spec: DatasetSpec, *, source_dir: Path | None) -> ImageArrays:
+    """All images of a data set, in the source's order; `source_dir` holds files that are not made here. Raises DataError for anything that cannot be used."""
     try:
         match source_of(spec):
             case DatasetSource.DIGITS:
                 return digits.read_digits()
             case DatasetSource.GLYPHS:
                 return glyphs.draw_glyphs(_num_glyphs(spec))
+            case DatasetSource.CIFAR10:
+                return cifar.read_cifar10(source_dir)
             case DatasetSource.NPZ:
                 return own.read_npz(_path(spec))
             case DatasetSource.FOLDER:
@@ -77,6 +79,8 @@ def _state(source: DatasetSource, spec: DatasetSpec) -> str | None:
             return digits.VERSION
         case DatasetSource.GLYPHS:
             return f"{glyphs.VERSION}, {_num_glyphs(spec)} + {glyphs.NUM_TEST} images, seed {glyphs.SEED}"
+        case DatasetSource.CIFAR10:
+            return cifar.VERSION
         case DatasetSource.NPZ:
             status = _path(spec).stat()
             return f"{status.st_size} bytes, mtime_ns {status.st_mtime_ns}"

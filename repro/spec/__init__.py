@@ -5,7 +5,7 @@ resolution of defaults, and the fingerprint. Must not know torch, the disk, or h
 Read `Profile` in `matrix` first, then `Cell`.
 """
 
-from repro.spec.base import Family, Spec, parse, slug
+from repro.spec.base import Family, Spec, alternatives, parse, slug
 from repro.spec.claims import Claim, Measure, Scope
 from repro.spec.matrix import (
     CONVERGENCE_FACTOR,
@@ -16,6 +16,7 @@ from repro.spec.matrix import (
     Profile,
     Role,
     UpstreamInit,
+    parse_init,
 )
 from repro.spec.parts import DatasetSource, DatasetSpec, FamilyTuning, ModelSpec, Recipe, RecipePatch
 
@@ -39,6 +40,8 @@ __all__ = [
     "Scope",
     "Spec",
     "UpstreamInit",
+    "alternatives",
     "parse",
+    "parse_init",
     "slug",
 ]

@@ -5,9 +5,12 @@ Must not know the catalogue or the disk: names are resolved in `repro.plan`. Rea
 
 import hashlib
 import json
+import re
 from enum import StrEnum
+from functools import lru_cache
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from repro.spec.base import Fraction, Name, Positive, Spec, slug
 from repro.spec.parts import DatasetSpec, ModelSpec, Recipe, RecipePatch
@@ -30,16 +33,45 @@ class UpstreamInit(Spec):
     """How many of its training images."""
 
 
+def parse_init(text: str) -> UpstreamInit | None:
+    """`scratch` → None, `upstream:DATASET@NUM_IMAGES` → its parts. Raises ValueError for anything else."""
+    if text == "scratch":
+        return None
+    found = re.fullmatch(r"upstream:(.{1,100})@([1-9][0-9]{0,11})", text)
+    if not found:
+        raise ValueError("Input should be 'scratch', or 'upstream:DATASET@NUM_IMAGES' as in 'upstream:glyphs@2000'")
+    return UpstreamInit(dataset=found[1], num_images=int(found[2]))
+
+
+def _legal_init(text: str) -> str:
+    parse_init(text)
+    return text
+
+
+def _one_message(value: Any, handler: ValidatorFunctionWrapHandler) -> float | int:
+    try:
+        size: float | int = handler(value)
+    except ValidationError as error:
+        raise ValueError("Input should be a fraction above 0 and up to 1.0, or a whole number of images from 1") from error
+    return size
+
+
+Init = Annotated[str, AfterValidator(_legal_init)]
+"""How a cell's weights begin, as a profile writes it."""
+Size = Annotated[Fraction | Positive, WrapValidator(_one_message)]
+"""A training-set size: 0.5 is half of the training part, 1.0 all of it, 50 and 1 are numbers of images."""
+
+
 class CellBlock(Spec):
     """The product of its lists, one cell each."""
 
     dataset: tuple[Name, ...] = Field(min_length=1)
     """Names of data sets."""
-    size: tuple[Fraction | Positive, ...] = Field(min_length=1)
+    size: tuple[Size, ...] = Field(min_length=1)
     """Training-set sizes: a fraction (1.0 is all) or a number of images (100)."""
     model: tuple[Name, ...] = Field(min_length=1)
     """Names of models."""
-    init: tuple[str, ...] = ("scratch",)
+    init: tuple[Init, ...] = Field(default=("scratch",), min_length=1)
     """`scratch` or `upstream:DATASET@NUM_IMAGES`."""
     recipe: Name
     """Name of a recipe."""
@@ -47,8 +79,14 @@ class CellBlock(Spec):
     """Name of the recipe of the upstream cells; needed where an init says `upstream:`."""
     seeds: Positive | None = None
     """Number of seeds, where it differs from the profile's."""
-    convergence_check_at: tuple[Fraction | Positive, ...] = ()
+    convergence_check_at: tuple[Size, ...] = ()
     """Sizes at which seed 1 is trained once more with four times the steps, as recipe `NAME+4x`."""
+
+    @model_validator(mode="after")
+    def _upstream_has_a_recipe(self) -> Self:
+        if self.upstream_recipe is None and any(parse_init(init) for init in self.init):
+            raise ValueError("a block with an upstream init needs an upstream_recipe")
+        return self
 
 
 class Profile(Spec):
@@ -112,24 +150,29 @@ class Cell(Spec):
     @property
     def id(self) -> str:
         """Readable name, fit for a folder: dataset.size.model.init.recipe.seed."""
-        init = "scratch" if self.upstream is None else f"{self.upstream.dataset}{self.upstream.num_images}"
-        parts = (self.dataset.name, f"n{self.num_train_images}", self.model.name, init, self.recipe.name, f"s{self.seed}")
-        return ".".join(slug(part) for part in parts)
+        init = "scratch" if self.upstream is None else f"{slug(self.upstream.dataset)}{self.upstream.num_images}"
+        model, recipe = slug(self.model.name), slug(self.recipe.name)
+        return f"{slug(self.dataset.name)}.n{self.num_train_images}.{model}.{init}.{recipe}.s{self.seed}"
 
     def fingerprint(self, *, data_sha256: str, upstream_fingerprint: str | None) -> str:
         """64 hex digits over everything that decides the numbers; names, titles and reasons do not count.
 
         `data_sha256` is the content digest of the data set; `upstream_fingerprint` that of the upstream cell, if any.
         """
-        words = {"name", "title", "citation", "license", "reason", "path"}
         resolved = {
             "semantics": TRAINING_SEMANTICS,
             "data": data_sha256,
             "flip_keeps_label": self.dataset.flip_keeps_label,
             "num_train_images": self.num_train_images,
-            "model": self.model.model_dump(mode="json", exclude=words),
+            "model": _decisive(self.model),
             "upstream": upstream_fingerprint,
-            "recipe": self.recipe.model_dump(mode="json", exclude=words),
+            "recipe": _decisive(self.recipe),
             "seed": self.seed,
         }
         return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()
+
+
+@lru_cache(maxsize=1024)
+def _decisive(spec: ModelSpec | Recipe) -> dict[str, Any]:
+    """The fields that decide the numbers: all but names and words."""
+    return spec.model_dump(mode="json", exclude={"name", "citation", "reason"})

@@ -17,6 +17,7 @@ class DatasetSource(StrEnum):
 
     DIGITS = "digits"
     GLYPHS = "glyphs"
+    CIFAR10 = "cifar10"
     NPZ = "npz"
     FOLDER = "folder"
 
@@ -174,5 +175,15 @@ class RecipePatch(Spec):
     select: Literal["last", "best_dev"] | None = None
     divergence_factor: Annotated[float, Field(gt=1)] | None = None
     vit: FamilyTuning | None = None
+    """Changes single fields of the base's own table."""
     cnn: FamilyTuning | None = None
+    """The same for the CNN family."""
     reason: str | None = None
+
+    def on_top_of(self, base: Recipe, *, name: str) -> Recipe:
+        """The recipe `name`: `base` with the fields that are set here. Raises ValueError where they do not fit together."""
+        changes = self.model_dump(exclude_unset=True, exclude={"base"})
+        merged = base.model_dump() | changes | {"name": name}
+        for family in ("vit", "cnn"):
+            merged[family] = getattr(base, family).model_dump() | changes.get(family, {})
+        return Recipe.model_validate(merged)

@@ -28,7 +28,9 @@ def fetch(context: Context) -> list[Fetched]:
     """
     fetched = []
     for name, spec in datasets_of(context.profile, context.catalog).items():
-        manifest = prepare(context.workspace, spec, force=context.force, log=context.say)
+        manifest = prepare(
+            context.workspace, spec, source_dir=context.source_dir, force=context.force, log=context.say
+        )
         if manifest.num_test_images_in_train:
             context.say(
                 f"warning: {manifest.num_test_images_in_train} of {manifest.num_test} test images of {name} also stand in its "

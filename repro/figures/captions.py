@@ -1,0 +1,96 @@
+"""What the figures say of themselves: titles that state the finding in numbers, and the same data in words for screen readers.
+
+Must not know how anything is drawn, nor judge: verdicts are the ledger's. Read `scaling_title` first.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from repro.analysis.results import Estimate, Gap, Group, Point
+from repro.formatting import FAMILY_NAMES, MINUS, count, percent, points
+
+HOW_TO_READ = "Line: mean over seeds; band or bar: 95 % interval over seeds and test images; faint dots: single seeds."
+
+Row = TypeVar("Row", Group, Gap)
+KeyType = TypeVar("KeyType")
+
+
+def grouped(key: Callable[[Row], KeyType], rows: Iterable[Row]) -> dict[KeyType, list[Row]]:
+    """Rows by key, in order of first appearance."""
+    parts: dict[KeyType, list[Row]] = defaultdict(list)
+    for row in rows:
+        parts[key(row)].append(row)
+    return dict(parts)
+
+
+def scaling_title(groups: Sequence[Group], gaps: Sequence[Gap]) -> str:
+    """Which mean is higher, at how many sizes, and by how much at both ends."""
+    if not gaps:
+        families = sorted({FAMILY_NAMES[group.family] for group in groups})
+        return f"Mean test accuracy of the {' and '.join(families)} by number of training images"
+    ahead = sum(gap.accuracy.value > 0 for gap in gaps)
+    leader, other, number = ("CNN", "ViT", ahead) if 2 * ahead >= len(gaps) else ("ViT", "CNN", len(gaps) - ahead)
+    what = "training-set sizes" if len({(gap.cnn, gap.vit) for gap in gaps}) == 1 else "comparisons"
+    ordered = sorted(gaps, key=lambda gap: gap.num_train_images)
+    ends = ordered if len(ordered) == 1 else [ordered[0], ordered[-1]]
+    difference = ", ".join(
+        f"{points(gap.accuracy.value, gap.accuracy.ci95)} points at {count(gap.num_train_images)} images" for gap in ends
+    )
+    return f"{leader} mean above {other} mean at {number} of {len(gaps)} {what} (CNN {MINUS} ViT: {difference})"
+
+
+def gap_title(gaps: Sequence[Gap]) -> str:
+    """At how many sizes the interval of the paired difference excludes zero, on both scales."""
+    measured = [gap for gap in gaps if gap.accuracy.ci95 is not None and gap.log_odds.ci95 is not None]
+    if not measured:
+        return "Paired difference from a single seed: no interval can be given"
+    in_accuracy = sum(_excludes_zero(gap.accuracy) for gap in measured)
+    in_log_odds = sum(_excludes_zero(gap.log_odds) for gap in measured)
+    return (
+        f"The 95 % interval of the paired difference excludes zero at {in_accuracy} of {len(measured)} sizes in accuracy "
+        f"and at {in_log_odds} of {len(measured)} in log-odds"
+    )
+
+
+def upstream_title(groups: Sequence[Group], scratch: Sequence[Group]) -> str:
+    """Accuracy of each family from scratch, and with the most upstream images."""
+    parts = []
+    for (family, model), members in grouped(lambda group: (group.family, group.model), groups).items():
+        best = max(members, key=lambda group: group.num_upstream_images)
+        reference = [group for group in scratch if group.model == model]
+        start = f"{percent(reference[0].accuracy.value, reference[0].accuracy.ci95)} → " if len(reference) == 1 else ""
+        parts.append(f"{FAMILY_NAMES[family]} {start}{percent(best.accuracy.value, best.accuracy.ci95)}")
+    most = count(max(group.num_upstream_images for group in groups))
+    origin = f"From scratch to {most}" if scratch else f"With {most}"
+    return f"{origin} upstream images, {count(groups[0].num_train_images)} training images: {', '.join(parts)}"
+
+
+def _excludes_zero(estimate: Estimate) -> bool:
+    return estimate.ci95 is not None and not estimate.ci95[0] <= 0 <= estimate.ci95[1]
+
+
+def point_in_words(point: Point) -> str:
+    """A claim's point, for instance `50 training images +15.4 points`."""
+    return f"{point.label} {points(point.accuracy.value, point.accuracy.ci95)} points"
+
+
+def row_label(point: Point) -> str:
+    """A claim's point in at most two short lines, for an axis: family and training images, then upstream images."""
+    family = f"{FAMILY_NAMES[point.family]}, " if point.family else ""
+    first = "slope over training" if point.num_train_images is None else f"{count(point.num_train_images)} training"
+    if point.num_upstream_images is None:
+        return f"{family}{first}\nslope over upstream"
+    return f"{family}{first}" + (f"\n{count(point.num_upstream_images)} upstream" if point.num_upstream_images else " images")
+
+
+def series_in_words(groups: Sequence[Group], *, upstream: bool = False) -> str:
+    """A curve's means, by training images or by upstream images."""
+
+    def size(group: Group) -> int:
+        return group.num_upstream_images if upstream else group.num_train_images
+
+    values = ", ".join(
+        f"{percent(group.accuracy.value, group.accuracy.ci95)} at {count(size(group))}" for group in sorted(groups, key=size)
+    )
+    return f"{FAMILY_NAMES[groups[0].family]} ({groups[0].model}): {values}"

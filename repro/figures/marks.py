@@ -1,0 +1,151 @@
+"""The marks and axes that the figures are made of: curves with bands, differences with bars, logarithmic size axes.
+
+Must not know which figure they stand in. Read `draw_series` first.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from repro.analysis.results import Estimate, Group, Point
+from repro.formatting import FAMILY_NAMES, count, shortened
+from repro.spec import Family
+from repro.svg import LIGHT
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FAMILY_COLOURS: dict[Family, str] = {"vit": LIGHT["vit"], "cnn": LIGHT["cnn"]}
+FAMILY_MARKERS: dict[Family, str] = {"vit": "o", "cnn": "s"}
+LINE_STYLES = ("solid", "dashed", "dotted", "dashdot")
+"""Of the first, second, … model of one family."""
+
+
+def draw_series(axes: "Axes", places: Sequence[float], groups: Sequence[Group], *, line_style: str) -> None:
+    """Mean, interval and seeds of one model's groups, in per cent."""
+    family = groups[0].family
+    colour = FAMILY_COLOURS[family]
+    dots: dict[str, Any] = {"color": colour, "markersize": 4.5, "alpha": 0.4, "markeredgewidth": 0}
+    bands = []
+    for place, group in zip(places, groups, strict=True):
+        axes.plot([place] * len(group.seeds), [100 * seed for seed in group.seeds], "o", **dots)
+        if group.accuracy.ci95 is not None:
+            bands.append((place, 100 * max(group.accuracy.ci95[0], 0), 100 * min(group.accuracy.ci95[1], 1)))
+    if len(bands) > 1:
+        band_places, lows, highs = zip(*bands, strict=True)
+        axes.fill_between(band_places, lows, highs, color=colour, alpha=0.16, linewidth=0)
+    else:
+        for place, low, high in bands:
+            axes.plot([place, place], [low, high], color=colour, linewidth=1.4)
+    axes.plot(
+        places,
+        [100 * group.accuracy.value for group in groups],
+        color=colour,
+        linestyle=line_style,
+        linewidth=2.2,
+        marker=FAMILY_MARKERS[family],
+        markersize=7,
+        markeredgecolor=LIGHT["surface"],
+        markeredgewidth=1.2,
+    )
+
+
+def draw_estimates(
+    axes: "Axes", places: Sequence[float], estimates: Sequence[Estimate], *, factor: float, line_style: str
+) -> None:
+    """Differences with their intervals as bars, joined by a thin line."""
+    values = [factor * estimate.value for estimate in estimates]
+    axes.plot(places, values, color=LIGHT["ink"], linestyle=line_style, linewidth=1, alpha=0.45)
+    for place, estimate in zip(places, estimates, strict=True):
+        if estimate.ci95 is not None:
+            axes.plot([place] * 2, [factor * bound for bound in estimate.ci95], color=LIGHT["ink"], linewidth=1.8)
+    axes.plot(places, values, "D", color=LIGHT["ink"], markersize=6.5, markeredgecolor=LIGHT["surface"], markeredgewidth=1.2)
+
+
+def draw_strip_point(axes: "Axes", place: int, point: Point, estimate: Estimate, *, factor: float) -> None:
+    """One row of a claim's strip; hollow where the convergence rule is not met."""
+    colour = FAMILY_COLOURS[point.family] if point.family else LIGHT["ink"]
+    if estimate.ci95 is not None:
+        axes.plot([factor * bound for bound in estimate.ci95], [place] * 2, color=colour, linewidth=1.8)
+    axes.plot(
+        [factor * estimate.value],
+        [place],
+        FAMILY_MARKERS[point.family] if point.family else "D",
+        color=colour,
+        markersize=6.5,
+        markerfacecolor=colour if point.trained_enough else LIGHT["surface"],
+        markeredgecolor=colour,
+    )
+
+
+def size_axis(axes: "Axes", sizes: Sequence[float], *, label: str, first: str = "") -> None:
+    """A logarithmic axis that is ticked at the measured sizes, as far as their labels fit."""
+    from matplotlib.ticker import NullLocator
+
+    axes.set_xscale("log")
+    ratio = sizes[-1] / sizes[0]
+    margin = max(ratio**0.06, 1.15)
+    axes.set_xlim(sizes[0] / margin, sizes[-1] * margin)
+    shown = [sizes[0]]
+    for size in sizes[1:]:
+        if size / shown[-1] >= ratio**0.13:
+            shown.append(size)
+    if shown[-1] != sizes[-1]:
+        shown[-1] = sizes[-1]
+    axes.set_xticks(shown, [first if first and size == sizes[0] else count(size) for size in shown])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel(label)
+
+
+def accuracy_axis(axes: "Axes", groups: Sequence[Group]) -> None:
+    """Per cent, just wide enough for every mean, interval and seed, never past 0 or 100 by more than a marker."""
+    values = [bound for group in groups for bound in (group.accuracy.value, *group.seeds, *(group.accuracy.ci95 or ()))]
+    low, high = 100 * max(min(values), 0), 100 * min(max(values), 1)
+    margin = max(0.06 * (high - low), 0.5)
+    axes.set_ylim(low - margin, min(high + margin, 101.5))
+    axes.locator_params(axis="y", nbins=6)
+    axes.set_title("test accuracy (%)", loc="left", fontsize=12.5, color=LIGHT["ink"], pad=8)
+    axes.set_yticks([tick for tick in axes.get_yticks() if low - margin <= tick <= 100])
+
+
+def include_zero(axes: "Axes") -> None:
+    """Widen a vertical axis so that zero stands inside it."""
+    low, high = axes.get_ylim()
+    span = max(high, 0) - min(low, 0)
+    axes.set_ylim(min(low, -0.08 * span), max(high, 0.08 * span))
+    axes.locator_params(axis="y", nbins=5)
+
+
+def direct_labels(
+    series: dict[tuple[Family, str], list[Group]], *, order: Callable[[Group], int]
+) -> list[tuple[float, str, str]]:
+    """The family's name at each line's end, or the model's where a family has several."""
+    families = [family for family, _ in series]
+    return [
+        (
+            100 * max(members, key=order).accuracy.value,
+            FAMILY_NAMES[family] if families.count(family) == 1 else shortened(model, 10),
+            FAMILY_COLOURS[family],
+        )
+        for (family, model), members in series.items()
+    ]
+
+
+def styles_of(series: Iterable[tuple[Family, str]]) -> dict[tuple[Family, str], str]:
+    """A line style for each (family, model): solid for the first of a family."""
+    seen: dict[Family, int] = defaultdict(int)
+    styles = {}
+    for family, model in series:
+        styles[family, model] = LINE_STYLES[seen[family] % len(LINE_STYLES)]
+        seen[family] += 1
+    return styles
+
+
+def cycled_styles(number: int) -> list[str]:
+    """`number` line styles, beginning anew where there are no more."""
+    return [LINE_STYLES[index % len(LINE_STYLES)] for index in range(number)]
+
+
+def shifts(number: int) -> list[float]:
+    """Factors that set several pairs at one size side by side."""
+    return [1.06 ** (index - (number - 1) / 2) for index in range(number)]

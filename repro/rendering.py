@@ -1,0 +1,149 @@
+"""From results to the files of `report/<profile>/`: the page as HTML and PDF, tables, predictions, figures.
+
+Needs neither torch nor a GPU. Must not know run folders or records: it is given results and predictions. Every file is
+replaced as a whole, and what an earlier report left and this one does not make is removed. Read `write_report` first.
+"""
+
+import datetime
+import html
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from repro.analysis.assemble import results_csv
+from repro.analysis.results import Results
+from repro.catalog import load_catalog
+from repro.errors import DataError, EnvironmentProblem
+from repro.figures import draw_figures
+from repro.page import build_page, render_html
+from repro.spec import Profile, slug
+from repro.svg import Figure, literal
+from repro.workspace import Workspace, replacing, write_atomically
+
+PDF_PACKAGES = "libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"
+"""What WeasyPrint needs of Debian and Ubuntu."""
+SOURCE_DATE_EPOCH = "SOURCE_DATE_EPOCH"
+"""Seconds since 1970 that stand in the PDF as its date, where set (reproducible-builds.org)."""
+
+Predictions = Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]
+"""Cell id -> true and predicted classes of the test images, both integer (N,)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportPaths:
+    """What was written."""
+
+    html: Path
+    pdf: Path | None
+    """None where the PDF's system libraries are missing."""
+    csv: Path
+    json: Path
+    predictions: Path
+    figures: tuple[Path, ...]
+
+
+def write_report(
+    *,
+    workspace: Workspace,
+    profile: Profile,
+    results: Results,
+    labels_and_predictions: Predictions,
+    out: Callable[[str], None],
+) -> ReportPaths:
+    """Write the whole report of a profile; `out` gets one line for each thing a user should know.
+
+    `predictions.npz` holds, without pickles, `predicted/<cell id>` for every cell given and `labels/<data set slug>` once for
+    each data set, all int32 (N,). Raises DataError where two cells of one data set disagree on its labels, EnvironmentProblem
+    where SOURCE_DATE_EPOCH is no number, DiskFull.
+    """
+    folder = workspace.report_dir(slug(profile.name))
+    figures = draw_figures(results)
+    page = render_html(build_page(profile=profile, results=results, figures=figures, catalog=load_catalog()))
+    paths = ReportPaths(
+        html=folder / "report.html",
+        pdf=folder / "report.pdf",
+        csv=folder / "results.csv",
+        json=folder / "results.json",
+        predictions=folder / "predictions.npz",
+        figures=tuple(folder / "figures" / f"{figure.name}.svg" for figure in figures.all),
+    )
+    write_atomically(paths.json, results.model_dump_json(indent=1) + "\n")
+    write_atomically(paths.csv, results_csv(results))
+    _write_predictions(paths.predictions, results, labels_and_predictions)
+    _write_figures(folder / "figures", figures.all)
+    write_atomically(paths.html, page)
+    if not _write_pdf(folder / "report.pdf", page, generated_at=results.generated_at, out=out):
+        return ReportPaths(
+            html=paths.html, pdf=None, csv=paths.csv, json=paths.json, predictions=paths.predictions, figures=paths.figures
+        )
+    return paths
+
+
+def _write_predictions(path: Path, results: Results, labels_and_predictions: Predictions) -> None:
+    datasets = {row.id: row.dataset for row in results.cells}
+    arrays: dict[str, npt.NDArray[np.int32]] = {}
+    for cell_id, (labels, predicted) in labels_and_predictions.items():
+        dataset = datasets[cell_id]
+        key = f"labels/{slug(dataset)}"
+        if not np.array_equal(arrays.setdefault(key, labels.astype(np.int32)), labels):
+            raise DataError(
+                f"Cell {cell_id} was tested against other labels than earlier cells of data set {dataset!r}.",
+                remedy="Give every data set a name of its own (letters and digits), and run the profile again.",
+            )
+        arrays[f"predicted/{cell_id}"] = predicted.astype(np.int32)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _write_figures(folder: Path, figures: tuple[Figure, ...]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for figure in figures:
+        write_atomically(folder / f"{figure.name}.svg", '<?xml version="1.0" encoding="utf-8"?>\n' + literal(figure.svg) + "\n")
+    for stale in set(folder.glob("*.svg")) - {folder / f"{figure.name}.svg" for figure in figures}:
+        stale.unlink()
+
+
+def _write_pdf(path: Path, page: str, *, generated_at: str, out: Callable[[str], None]) -> bool:
+    """Render the page for print. Returns False, with the remedy told and no old PDF left, where libraries are missing."""
+    try:
+        import weasyprint
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        out(
+            f"report.pdf was not written: a system library is missing ({' '.join(str(error).split())[:160]}). The HTML "
+            f"report is complete. For the PDF install {PDF_PACKAGES} (Debian, Ubuntu: apt-get install {PDF_PACKAGES}) and run "
+            "`vitrepro report` again."
+        )
+        return False
+    moment = _date_of_pdf(generated_at)
+    dated = re.sub(r'(<meta name="dcterms\.\w+" content=")[^"]*', rf"\g<1>{html.escape(moment)}", page)
+    # WeasyPrint says on stderr which screen-only CSS it passes over; that is no user's concern.
+    logger = logging.getLogger("weasyprint")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with replacing(path) as temporary:
+            weasyprint.HTML(string=literal(dated)).write_pdf(temporary, pdf_identifier=b"vitrepro")
+    finally:
+        logger.setLevel(level)
+    return True
+
+
+def _date_of_pdf(generated_at: str) -> str:
+    """ISO 8601 time of SOURCE_DATE_EPOCH where it is set, else when the results were made."""
+    epoch = os.environ.get(SOURCE_DATE_EPOCH)
+    if epoch is None:
+        return generated_at
+    try:
+        return datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError) as error:
+        raise EnvironmentProblem(
+            f"{SOURCE_DATE_EPOCH}={epoch!r} is no time.", remedy="Give whole seconds since 1970, or unset it."
+        ) from error

@@ -1,0 +1,96 @@
+import pytest
+from report_fixtures import make_claim, make_gaps, make_groups, make_profile, make_results, make_row, make_study
+
+from repro.analysis.results import ClaimResult, Results, Verdict
+from repro.catalog import load_catalog
+from repro.figures import draw_figures
+from repro.page import build_page, headline, measure_in_words
+from repro.records import CellStatus
+from repro.spec import Role
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return make_results(make_study())
+
+
+def with_claims(results: Results, **verdicts: Verdict) -> Results:
+    gaps = make_gaps(make_groups([make_row(cell) for cell in make_study(num_seeds=2)]))
+    claims = tuple(make_claim(name.replace("_", "-"), verdict, gaps[:1]) for name, verdict in verdicts.items())
+    return results.model_copy(update={"claims": claims})
+
+
+def test_headline_quotes_each_claim_under_its_verdict(results: Results) -> None:
+    assert headline(results) == (
+        "In miniature and on digits, this run supports that trained from scratch on small data, the CNN is ahead of the ViT at "
+        "every training-set size, contradicts that pre-training lifts the ViT more than the CNN and leaves open whether "
+        "trained from scratch, the CNN's advantage over the ViT shrinks as the training set grows."
+    )
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_headline_is_never_stronger_than_the_verdicts(results: Results, verdict: Verdict) -> None:
+    sentence = headline(with_claims(results, scratch_cnn_ahead=verdict, more_upstream_images_help=verdict))
+    words = {Verdict.SUPPORTED: "supports", Verdict.CONTRADICTED: "contradicts", Verdict.INCONCLUSIVE: "leaves open"}
+    assert [word in sentence for word in words.values()] == [word == words[verdict] for word in words.values()]
+
+
+def test_headline_does_not_take_sides_where_comparisons_differ(results: Results) -> None:
+    claim = results.claims[0]
+    other: ClaimResult = claim.model_copy(update={"dataset": "letters", "verdict": Verdict.CONTRADICTED})
+    sentence = headline(results.model_copy(update={"claims": (claim, other)}))
+    assert "supports" not in sentence and "contradicts" not in sentence
+    assert "on digits and letters, this run gives different verdicts in different comparisons on whether" in sentence
+
+
+def test_headline_counts_many_claims_instead_of_quoting_them(results: Results) -> None:
+    names = ("scratch_cnn_ahead", "gap_narrows_with_data", "pretraining_helps_vit_more")
+    sentence = headline(with_claims(results, **dict.fromkeys(names, Verdict.INCONCLUSIVE)))
+    assert sentence == "In miniature and on digits, this run leaves open 3 of the claims tested."
+
+
+def test_headline_keeps_the_capitals_of_names(results: Results) -> None:
+    claim = results.claims[0].model_copy(update={"statement": "ViT models win."})
+    assert "supports that ViT models win." in headline(results.model_copy(update={"claims": (claim,)}))
+
+
+def test_headline_of_an_unfinished_matrix_says_so() -> None:
+    cells = make_study()
+    some = headline(make_results(cells, unfinished={cells[0].id: CellStatus.FAILED}))
+    assert some.startswith(
+        f"So far, with {len(cells) - 1} of {len(cells)} cells finished, in miniature and on digits, this run "
+    )
+    without = headline(make_results(cells, unfinished={cells[0].id: CellStatus.FAILED}, verdicts=False))
+    assert without.endswith("this run reaches no verdict: it shows measurements only.")
+    none = headline(make_results(cells, unfinished={cell.id: CellStatus.PENDING for cell in cells}))
+    assert none == f"Nothing is measured yet: none of the {len(cells)} cells of this profile is finished."
+
+
+def test_every_measure_is_worded_in_the_claims_direction() -> None:
+    for claim in load_catalog().claims.values():
+        words, unit = measure_in_words(claim)
+        assert unit.startswith("points") and ("per tenfold" in words) == ("per tenfold" in unit)
+    assert measure_in_words(load_catalog().claims["scratch-cnn-ahead"])[0] == "accuracy of the CNN minus accuracy of the ViT"
+
+
+def test_page_pairs_each_convergence_check_with_the_cell_it_repeats(results: Results) -> None:
+    page = build_page(profile=make_profile(), results=results, figures=draw_figures(results), catalog=load_catalog())
+    assert len(page.checks) == 2
+    for check in page.checks:
+        assert check.normal is not None
+        assert (check.normal.role, check.normal.recipe, check.normal.seed) == (Role.STUDY, "micro-scratch", 1)
+        assert check.normal.model == check.longer.model
+    assert page.tally == {Verdict.SUPPORTED: 1, Verdict.CONTRADICTED: 1, Verdict.INCONCLUSIVE: 1}
+    assert {row.lowest_train_accuracy for row in page.training} == {1.0, 0.9975}
+
+
+def test_page_shows_energy_only_where_every_cell_had_the_device_alone(results: Results) -> None:
+    def energy(**changes: object) -> float | None:
+        rows = tuple(row.model_copy(update=changes) for row in results.cells)
+        changed = results.model_copy(update={"cells": rows})
+        return build_page(
+            profile=make_profile(), results=changed, figures=draw_figures(changed), catalog=load_catalog()
+        ).energy_j
+
+    assert energy(energy_j=2.0, device_shared=True) is None
+    assert energy(energy_j=2.0, device_shared=False) == 2.0 * len(results.cells)

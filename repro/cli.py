@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from repro.errors import ExitCode, Interrupted, ReproError
+from repro.errors import NO_SPACE_ERRNOS, ExitCode, Interrupted, ReproError
 
 if TYPE_CHECKING:
     from repro.context import Context
@@ -58,6 +58,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothin
 VerboseOption = Annotated[bool, typer.Option("--verbose", help="Say more on stderr.")]
 FromOption = Annotated[Path | None, typer.Option("--from", metavar="DIR", help="Folder with data files already there.")]
 
+STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AUTO = "auto"
 CPU_PROFILE = "demo"
 GPU_PROFILE = "quick"
@@ -181,11 +182,12 @@ def report(
     profile: ProfileOption = AUTO,
     home: HomeOption = None,
     device: DeviceOption = Device.AUTO,
+    pdf: Annotated[bool, typer.Option("--pdf/--no-pdf", help="Whether to make the PDF, the slowest part.")] = True,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Write page, PDF and tables from what is finished, without torch."""
-    paths = _report(_context(profile, home, device, verbose=verbose))
+    paths = _report(_context(profile, home, device, verbose=verbose), with_pdf=pdf)
     _out(paths if as_json else paths["html"], as_json=as_json)
 
 
@@ -216,9 +218,10 @@ def list_entries(
 
 def main() -> NoReturn:
     """Run the command line; the only place that turns a ReproError into words and an exit code."""
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for number in STOPPING_SIGNALS:
+        # What the caller has set to be ignored stays so: `nohup vitrepro all &` outlives its terminal.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         app(prog_name="vitrepro")
     except ReproError as error:
@@ -229,10 +232,19 @@ def main() -> NoReturn:
         # The reader of stdout has gone (`| head`); what it wanted it has.
         sys.stderr.close()
         sys.exit(ExitCode.ERROR)
+    except OSError as error:
+        if error.errno not in NO_SPACE_ERRNOS:
+            raise
+        _say(f"error: No space left on the disk ({error.filename or 'writing to stdout'}).")
+        _say("  what to do: Free some space and run the same command again; finished cells are kept.")
+        sys.exit(ExitCode.ERROR)
     sys.exit(ExitCode.DONE)
 
 
 def _interrupt(number: int, _frame: object) -> NoReturn:
+    # A second signal must not disturb the ending of the workers, which takes seconds at most.
+    for other in STOPPING_SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
     code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
     raise Interrupted(
         f"Stopped by {signal.Signals(number).name}.",
@@ -315,10 +327,10 @@ def _run(context: "Context", *, renew: bool) -> "RunSummary":
     return summary
 
 
-def _report(context: "Context") -> dict[str, str | None]:
+def _report(context: "Context", *, with_pdf: bool = True) -> dict[str, str | None]:
     from repro.stages.report import report as stage
 
-    paths = stage(context)
+    paths = stage(context, with_pdf=with_pdf)
     return {
         "html": str(paths.html),
         "pdf": str(paths.pdf) if paths.pdf else None,
@@ -329,7 +341,7 @@ def _report(context: "Context") -> dict[str, str | None]:
 
 
 def _exit_after(summary: "RunSummary") -> NoReturn:
-    unfinished = summary.num_failed + summary.num_blocked
+    unfinished = summary.num_failed or summary.num_blocked or summary.unfetched
     raise typer.Exit(ExitCode.UNFINISHED if unfinished else ExitCode.DONE)
 
 

@@ -3,24 +3,24 @@
 Must not know any stage. Read `Context` first.
 """
 
+import contextlib
 import fnmatch
 import os
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from repro.catalog import Catalog
 from repro.datasets import read_manifest
-from repro.errors import CorruptFile, UsageError
+from repro.errors import CorruptFile, ProfileError, UsageError
 from repro.forecast import Forecast, make_forecast, probe_step_times, recorded_step_times, step_key
 from repro.hardware import DeviceChoice, choose_device
 from repro.messages import Measured
 from repro.plan import DataFacts, Plan, PlannedCell, datasets_of, make_plan
 from repro.records import CellStatus
-from repro.spec import Profile
+from repro.spec import DatasetSpec, Profile
 from repro.workspace import Workspace
 
 COMMIT_VARIABLE = "VITREPRO_COMMIT"
@@ -59,10 +59,15 @@ class Context:
         """The device, chosen at first use."""
         return choose_device(self.requested_device)
 
+    def datasets(self) -> dict[str, DatasetSpec]:
+        """The data sets of the profile, by name. Raises ProfileError for a name that nobody knows."""
+        with self._naming_the_profile():
+            return datasets_of(self.profile, self.catalog)
+
     def facts(self) -> dict[str, DataFacts]:
         """Facts of the fetched data sets, by name; a corrupt manifest counts as not fetched, and is said."""
         found = {}
-        for name, spec in datasets_of(self.profile, self.catalog).items():
+        for name, spec in self.datasets().items():
             try:
                 manifest = read_manifest(self.workspace, spec)
             except CorruptFile as error:
@@ -79,40 +84,46 @@ class Context:
         return found
 
     def plan(self) -> Plan:
-        """The profile's cells as they now stand."""
-        return make_plan(self.profile, self.catalog, self.facts(), self.workspace)
+        """The profile's cells as they now stand. Raises ProfileError for what cannot be resolved."""
+        facts = self.facts()
+        with self._naming_the_profile():
+            return make_plan(self.profile, self.catalog, facts, self.workspace)
 
-    def forecast(self, entries: list[PlannedCell]) -> Forecast:
-        """Forecast of the entries that are not done: step times from records where they tell, else probed once a command."""
+    def forecast(self, entries: list[PlannedCell], plan: Plan) -> Forecast:
+        """Forecast of the entries that are not done: step times from the plan's records where they tell, else probed, once."""
         unfinished = [entry for entry in entries if entry.status is not CellStatus.DONE]
-        times = {**self.measured, **recorded_step_times(entries, self.device)}
+        recorded = recorded_step_times(plan.cells, self.device)
         source = "earlier records on this machine"
-        if any(step_key(entry.cell) not in times for entry in unfinished):
-            self.measured.update(probe_step_times(unfinished, self.facts(), self.device, times))
-            times = {**self.measured, **times}
+        if any(step_key(entry.cell) not in recorded for entry in unfinished):
+            self.measured.update(probe_step_times(unfinished, self.facts(), self.device, {**self.measured, **recorded}))
             source = f"a probe in {self.device.num_workers} worker{'s' * (self.device.num_workers > 1)}"
-        timed = [entry for entry in entries if entry.status is CellStatus.DONE or step_key(entry.cell) in times]
-        return make_forecast(timed, times, num_workers=self.device.num_workers, source=source)
+        times = {**self.measured, **recorded}
+        return make_forecast(entries, times, num_workers=self.device.num_workers, source=source)
 
     def selected(self, plan: Plan) -> list[PlannedCell]:
         """The cells that `--only` names, with the upstream cells they need. Raises UsageError when it names none."""
         if self.only is None:
             return list(plan.cells)
-        named = [entry for entry in plan.cells if fnmatch.fnmatchcase(entry.cell.id, self.only)]
+        named = [entry for entry in plan.cells if self.is_named(entry)]
         if not named:
             example = plan.cells[0].cell.id if plan.cells else "(no cells)"
             raise UsageError(
                 f"--only {self.only!r} matches no cell of profile {self.profile.name!r}.",
                 remedy=f"It is a shell pattern over ids like {example}; `vitrepro plan` lists them.",
             )
-        wanted = {entry.upstream_fingerprint for entry in named if entry.upstream_fingerprint}
-        chosen = {entry.cell.id for entry in named} | {entry.cell.id for entry in plan.cells if entry.fingerprint in wanted}
+        chosen = {entry.cell.id for entry in named} | {entry.upstream_id for entry in named}
         return [entry for entry in plan.cells if entry.cell.id in chosen]
 
+    def is_named(self, entry: PlannedCell) -> bool:
+        """Whether `--only` names the cell itself; without `--only` all are named."""
+        return self.only is None or fnmatch.fnmatchcase(entry.cell.id, self.only)
 
-def command_line() -> str:
-    """The command as it was typed, the program's name without its folder."""
-    return " ".join([Path(sys.argv[0]).name.replace("__main__.py", "vitrepro"), *sys.argv[1:]])
+    @contextlib.contextmanager
+    def _naming_the_profile(self) -> Iterator[None]:
+        try:
+            yield
+        except ProfileError as error:
+            raise ProfileError(f"{self.profile_argument}: {error.message}", remedy=error.remedy) from error
 
 
 def source_commit() -> str | None:

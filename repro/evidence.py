@@ -41,8 +41,9 @@ def gather(entries: list[PlannedCell], workspace: Workspace) -> Evidence:
             try:
                 predictions[entry.cell.id] = read_predictions(workspace.run_dir(entry.cell.id, entry.fingerprint))
             except CorruptFile as error:
-                status, record = CellStatus.FAILED, None
-                reason = f"{error.message} Run it again with: vitrepro run --force --only '{entry.cell.id}'"
-                problems.append(reason)
+                status, record = CellStatus.PENDING, None
+                reason = error.message
+        if status is CellStatus.PENDING and reason:
+            problems.append(f"{entry.cell.id} does not count: {reason} `vitrepro run` runs it again.")
         outcomes.append(Outcome(row=outcome_row(entry.cell, entry.fingerprint, status, reason, record), record=record))
     return Evidence(outcomes=tuple(outcomes), predictions=predictions, problems=tuple(problems))

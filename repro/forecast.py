@@ -15,7 +15,7 @@ from repro.messages import Failed, Measured, Probe, Ready
 from repro.plan import DataFacts, PlannedCell
 from repro.progress import duration_words
 from repro.records import CellStatus
-from repro.spec import Cell, DatasetSpec, Role
+from repro.spec import Cell, DatasetSpec
 from repro.workers import Died, Workers
 
 PROBE_STEPS = 20
@@ -48,15 +48,19 @@ class Forecast:
     """Bytes that the rest will write."""
     cell_s: Mapping[str, float]
     """Seconds of each unfinished cell, by id."""
+    num_untimed: int
+    """Unfinished cells that are left out, because nothing is known of their images before they are fetched."""
     source: str
     """Where the step times come from."""
 
     def line(self) -> str:
         """The forecast in one line."""
         left = self.num_cells - self.num_done
+        rest = f"; {self.num_untimed} of them not counted before their data are fetched" if self.num_untimed else ""
         return (
             f"forecast: {left} of {self.num_cells} cells to run, about {duration_words(self.wall_s)} with {self.num_workers} "
-            f"worker{'s' * (self.num_workers > 1)}, {self.disk_bytes / 1e6:.0f} MB of disk (step times from {self.source})"
+            f"worker{'s' * (self.num_workers > 1)}, {self.disk_bytes / 1e6:.0f} MB of disk (step times from "
+            f"{self.source}){rest}"
         )
 
 
@@ -70,18 +74,23 @@ def step_key(cell: Cell) -> str:
 def make_forecast(
     cells: Sequence[PlannedCell], step_times: Mapping[str, Measured], *, num_workers: int, source: str
 ) -> Forecast:
-    """Add up the unfinished cells as `num_workers` workers will take them, in order. `step_times` is by `step_key`."""
-    waiting = [entry.cell for entry in cells if entry.status is not CellStatus.DONE]
-    cell_s = {cell.id: step_times[step_key(cell)].step_s * cell.recipe.steps for cell in waiting}
+    """Add up the unfinished cells as `num_workers` workers will take them, in order. `step_times` is by `step_key`.
+
+    Cells without a step time are counted, and not added.
+    """
+    unfinished = [entry for entry in cells if entry.status is not CellStatus.DONE]
+    waiting = [entry for entry in unfinished if step_key(entry.cell) in step_times]
+    cell_s = {entry.cell.id: step_times[step_key(entry.cell)].step_s * entry.cell.recipe.steps for entry in waiting}
     free_at = [WORKER_START_S] * num_workers
-    for cell in waiting:
-        heapq.heappush(free_at, heapq.heappop(free_at) + cell_s[cell.id])
-    weights = [step_times[step_key(cell)].num_parameters * BYTES_PER_PARAMETER for cell in waiting]
-    kept = sum(size for cell, size in zip(waiting, weights, strict=True) if cell.role is Role.UPSTREAM)
+    for seconds in cell_s.values():
+        heapq.heappush(free_at, heapq.heappop(free_at) + seconds)
+    weights = [step_times[step_key(entry.cell)].num_parameters * BYTES_PER_PARAMETER for entry in waiting]
+    kept = sum(size for entry, size in zip(waiting, weights, strict=True) if entry.is_upstream)
     disk = kept + len(waiting) * CELL_FILES_BYTES + num_workers * STATE_COPIES * max(weights, default=0)
     return Forecast(
         num_cells=len(cells),
-        num_done=len(cells) - len(waiting),
+        num_done=len(cells) - len(unfinished),
+        num_untimed=len(unfinished) - len(waiting),
         num_workers=num_workers,
         wall_s=max(free_at) if waiting else 0.0,
         disk_bytes=disk,

@@ -24,6 +24,8 @@ class Job(Spec):
     """Of the upstream cell, whose weights lie in its folder."""
     upstream_id: str | None
     """Id of the upstream cell."""
+    keeps_weights: bool
+    """Whether to keep the final weights, for cells that start from them."""
     home: Path
     """Root of the workspace."""
     device: str

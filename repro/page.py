@@ -194,11 +194,12 @@ def headline(results: Results) -> str:
         return _capitalised(f"{opening}this run reaches no verdict: it shows measurements only.")
     opening += f"{'in miniature and ' if results.miniature else ''}on {_datasets(results.claims)}, this run "
     statements = _statements_by_verdict(results.claims)
+    total = sum(len(found) for found in statements.values())
     parts = [
-        _clause("supports", "that", statements[Verdict.SUPPORTED]),
-        _clause("contradicts", "that", statements[Verdict.CONTRADICTED]),
-        _clause("leaves open", "whether", statements[Verdict.INCONCLUSIVE]),
-        _clause("gives different verdicts in different comparisons on", "whether", statements[None]),
+        _clause("supports", "that", statements[Verdict.SUPPORTED], total),
+        _clause("contradicts", "that", statements[Verdict.CONTRADICTED], total),
+        _clause("leaves open", "whether", statements[Verdict.INCONCLUSIVE], total),
+        _clause("gives different verdicts in different comparisons on", "whether", statements[None], total),
     ]
     return _capitalised(opening + enumeration([part for part in parts if part]) + ".")
 
@@ -216,11 +217,11 @@ def measure_in_words(claim: Claim) -> tuple[str, str]:
     return words[claim.measure]
 
 
-def _clause(verb: str, conjunction: str, statements: list[str]) -> str:
+def _clause(verb: str, conjunction: str, statements: list[str], num_claims: int) -> str:
     if not statements:
         return ""
     if len(statements) > MOST_NAMED:
-        return f"{verb} {len(statements)} of the claims tested"
+        return f"{verb} {len(statements)} of the {num_claims} claims tested"
     return f"{verb} {enumeration([f'{conjunction} {_inside_a_sentence(text)}' for text in statements])}"
 
 
@@ -230,7 +231,7 @@ def _statements_by_verdict(claims: tuple[ClaimResult, ...]) -> dict[Verdict | No
     statements: dict[str, str] = {}
     for result in claims:
         verdicts[result.id].add(result.verdict)
-        statements[result.id] = result.statement
+        statements[result.id] = result.claim.short or result.statement
     sorted_out: dict[Verdict | None, list[str]] = {verdict: [] for verdict in (*Verdict, None)}
     for claim_id, found in verdicts.items():
         sorted_out[found.pop() if len(found) == 1 else None].append(statements[claim_id])

@@ -4,24 +4,30 @@ Must not know how cells are run. Read `Display` first.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
+from rich.text import Text
+
+BAR_WIDTH = 16
+BAR_COLUMNS_WIDTH = BAR_WIDTH + len(" 1000/1000 steps 0:00:00 ")
+"""Characters of a line that the name cannot have."""
 
 
 class Display(Protocol):
-    """Follows a matrix of cells; `slot` is the worker's number."""
+    """Follows a matrix of cells; `slot` is the worker's number, `eta_s` how many seconds the rest will take."""
 
     def started(self, slot: int, cell_id: str, num_steps: int) -> None:
         """A worker has taken a cell."""
 
-    def stepped(self, slot: int, step: int) -> None:
+    def stepped(self, slot: int, step: int, eta_s: float) -> None:
         """A worker's cell has done `step` steps."""
 
     def ended(self, slot: int | None, line: str, eta_s: float) -> None:
-        """A cell is done, failed or blocked (no slot); `line` says which, `eta_s` how long the rest will take."""
+        """A cell is done, failed or blocked (no slot); `line` says which."""
 
     def say(self, line: str) -> None:
         """Anything else worth a line."""
@@ -41,14 +47,14 @@ class PlainDisplay:
     def started(self, slot: int, cell_id: str, num_steps: int) -> None:
         """Nothing: the line comes when the cell ends."""
 
-    def stepped(self, slot: int, step: int) -> None:
+    def stepped(self, slot: int, step: int, eta_s: float) -> None:
         """Nothing, likewise."""
 
     def ended(self, slot: int | None, line: str, eta_s: float) -> None:
         """The cell's line."""
         self._num_ended += 1
         width = len(str(self._num_cells))
-        self._say(f"[{self._num_ended:{width}d}/{self._num_cells}] {line}  {eta_words(eta_s)}")
+        self._say(f"[{self._num_ended:{width}d}/{self._num_cells}] {line}  {eta_words(eta_s)}".rstrip())
 
     def say(self, line: str) -> None:
         """The line as it is."""
@@ -59,41 +65,47 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """A bar per running cell and one for the matrix."""
+    """A bar per running cell and one for the matrix, below the lines of the cells that have ended."""
 
-    def __init__(self, num_cells: int) -> None:
+    def __init__(self, num_cells: int, console: Console | None = None) -> None:
+        # Only the name may shrink, and it loses its middle (see `shortened`), so that every bar stays on one line.
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=BAR_WIDTH),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, justify="right")),
+            TextColumn("{task.fields[unit]}", table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            console=console or Console(stderr=True),
+            expand=True,
         )
-        self._matrix = self._progress.add_task("[bold]all cells[/bold]", total=num_cells, note="")
+        self._num_cells = num_cells
+        self._matrix = self._progress.add_task("all cells", total=num_cells, unit="cells")
         self._bars: dict[int, TaskID] = {}
         self._progress.start()
 
     def started(self, slot: int, cell_id: str, num_steps: int) -> None:
         """A new bar for the slot."""
         self._drop(slot)
-        self._bars[slot] = self._progress.add_task(_escape(cell_id), total=num_steps, note="steps")
+        name = shortened(cell_id, self._progress.console.width - BAR_COLUMNS_WIDTH)
+        self._bars[slot] = self._progress.add_task(name, total=num_steps, unit="steps")
 
-    def stepped(self, slot: int, step: int) -> None:
+    def stepped(self, slot: int, step: int, eta_s: float) -> None:
         """The slot's bar moves."""
         if slot in self._bars:
             self._progress.update(self._bars[slot], completed=step)
+        self._tell(eta_s)
 
     def ended(self, slot: int | None, line: str, eta_s: float) -> None:
         """The slot's bar goes, the cell's line stays above the bars."""
         if slot is not None:
             self._drop(slot)
-        self._progress.console.print(_escape(line), highlight=False, soft_wrap=True)
-        self._progress.update(self._matrix, advance=1, note=eta_words(eta_s))
+        self.say(line)
+        self._progress.update(self._matrix, advance=1)
+        self._tell(eta_s)
 
     def say(self, line: str) -> None:
         """The line, above the bars."""
-        self._progress.console.print(_escape(line), highlight=False, soft_wrap=True)
+        self._progress.console.print(Text(line), soft_wrap=True)
 
     def close(self) -> None:
         """Stop drawing."""
@@ -101,9 +113,51 @@ class LiveDisplay:
             self._drop(slot)
         self._progress.stop()
 
+    def _tell(self, eta_s: float) -> None:
+        self._progress.update(self._matrix, description=f"all cells  {eta_words(eta_s)}".rstrip())
+
     def _drop(self, slot: int) -> None:
         if slot in self._bars:
             self._progress.remove_task(self._bars.pop(slot))
+
+
+class Clock:
+    """How long the rest of a sweep will take: the forecast of each cell, corrected by how long the cells so far took."""
+
+    def __init__(self, cell_s: Mapping[str, float], cell_ids: list[str], *, num_workers: int) -> None:
+        self._cell_s = cell_s
+        self._num_workers = num_workers
+        self._waiting_s = sum(self._cell_s.get(cell_id, 0.0) for cell_id in cell_ids)
+        self._running_s: dict[str, float] = {}
+        self._seen_s = self._seen_expected_s = 0.0
+
+    def started(self, cell_id: str) -> None:
+        """A worker has taken the cell."""
+        self._running_s[cell_id] = self._cell_s.get(cell_id, 0.0)
+        self._waiting_s -= self._running_s[cell_id]
+
+    def stepped(self, cell_id: str, fraction: float) -> None:
+        """`fraction` of the cell's steps are done."""
+        self._running_s[cell_id] = self._cell_s.get(cell_id, 0.0) * (1 - fraction)
+
+    def learn(self, cell_id: str, total_s: float) -> None:
+        """The cell, run without interruption, took so many seconds."""
+        if cell_id in self._cell_s:
+            self._seen_s += total_s
+            self._seen_expected_s += self._cell_s[cell_id]
+
+    def ended(self, cell_id: str) -> None:
+        """The cell is done, has failed, or will not be run."""
+        if cell_id in self._running_s:
+            del self._running_s[cell_id]
+        else:
+            self._waiting_s -= self._cell_s.get(cell_id, 0.0)
+
+    def eta_s(self) -> float:
+        """Seconds until the sweep ends."""
+        pace = self._seen_s / self._seen_expected_s if self._seen_expected_s else 1.0
+        left_s = max(0.0, self._waiting_s) + sum(self._running_s.values())
+        return pace * max([left_s / self._num_workers, *self._running_s.values()])
 
 
 def make_display(num_cells: int, say: Callable[[str], None]) -> Display:
@@ -111,9 +165,17 @@ def make_display(num_cells: int, say: Callable[[str], None]) -> Display:
     return LiveDisplay(num_cells) if sys.stderr.isatty() else PlainDisplay(num_cells, say)
 
 
+def shortened(text: str, width: int) -> str:
+    """`text` in at most `width` characters: its middle is cut, since ids differ at their ends."""
+    if len(text) <= width:
+        return text
+    tail = max(1, (width - 1) // 2)
+    return f"{text[: max(0, width - 1 - tail)]}…{text[-tail:]}"
+
+
 def eta_words(seconds: float) -> str:
     """`ETA 4 min`, or nothing when nothing is left."""
-    return f"ETA {duration_words(seconds)}" if seconds > 0 else ""
+    return f"ETA {duration_words(seconds)}" if seconds >= 0.5 else ""
 
 
 def duration_words(seconds: float) -> str:
@@ -122,7 +184,3 @@ def duration_words(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")

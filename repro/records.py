@@ -4,6 +4,7 @@ Reading is strict: unknown or missing keys and another schema version raise Corr
 it exists means the cell is done. Must not know how a cell is run or what its numbers mean. Read `Record` first.
 """
 
+import hashlib
 import json
 import zipfile
 import zlib
@@ -101,9 +102,9 @@ class Record(Spec):
     test_loss: float
     """Mean cross-entropy on the test set, in nats."""
     train_accuracy: Accuracy
-    """Fraction of the training subset classified correctly by the final weights, without augmentation."""
+    """Fraction of the training subset (a sample of at most 10,000) classified correctly by the final weights, unaugmented."""
     train_loss: float
-    """Mean cross-entropy on the training subset by the final weights, without augmentation, in nats."""
+    """Mean cross-entropy on the same images by the final weights, in nats."""
     dev_accuracy: Accuracy | None
     """Accuracy on the dev split by the final weights, where one was held out."""
     selected_step: int
@@ -194,6 +195,20 @@ def read_record(folder: Path) -> Record | None:
     return _read(folder / RECORD, Record)
 
 
+def read_finished(folder: Path, fingerprint: str) -> Record | None:
+    """The record of a cell that is done, or None; done means that record and test predictions are there and intact.
+
+    Raises CorruptFile when they are not, or when the record is of another cell.
+    """
+    record = read_record(folder)
+    if record is None:
+        return None
+    if record.fingerprint != fingerprint:
+        raise corrupt(folder / RECORD, f"it belongs to the cell with fingerprint {record.fingerprint[:12]}…")
+    check_file(folder, record, PREDICTIONS)
+    return record
+
+
 def write_failure(folder: Path, failure: Failure) -> None:
     """Write `failure.json`."""
     write_atomically(folder / FAILURE, failure.model_dump_json(indent=1) + "\n")
@@ -214,13 +229,28 @@ def read_predictions(folder: Path) -> tuple[npt.NDArray[np.int32], npt.NDArray[n
     """Labels and predicted classes, both int32 (N,). Raises CorruptFile."""
     path = folder / PREDICTIONS
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, because np.load leaves a file that it cannot read open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             labels, predicted = archive["labels"], archive["predicted"]
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise corrupt(path, str(error)) from error
     if labels.shape != predicted.shape or labels.ndim != 1:
         raise corrupt(path, f"labels {labels.shape} and predictions {predicted.shape} do not match")
     return labels, predicted
+
+
+def check_file(folder: Path, record: Record, name: str) -> None:
+    """Raise CorruptFile unless the cell's file `name` is there with the content that the record tells."""
+    path, told = folder / name, record.files_sha256.get(name)
+    if told is None:
+        raise corrupt(path, "the record does not know it")
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise corrupt(path, error.strerror or str(error)) from error
+    if found != told:
+        raise corrupt(path, "its sha256 is not that of the record")
 
 
 def read_epochs(folder: Path) -> list[EpochRow]:
@@ -250,18 +280,30 @@ def corrupt(path: Path, detail: str) -> CorruptFile:
 def _read(path: Path, kind: type[RecordType]) -> RecordType | None:
     try:
         text = path.read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise corrupt(path, str(error)) from error
     try:
-        found = json.loads(text).get("schema_version")
-        if found != 1:
-            raise corrupt(path, f"schema_version is {found!r}, this version of vitrepro reads 1")
-        return kind.model_validate_json(text)
-    except (ValidationError, ValueError, AttributeError) as error:
-        raise corrupt(path, _first_line(error)) from error
+        found = kind.model_validate_json(text)
+    except ValidationError as error:
+        raise corrupt(path, _other_version(text) or _first_line(error)) from error
+    if "schema_version" not in found.model_fields_set:
+        raise corrupt(path, "it has no schema_version")
+    return found
 
 
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _other_version(text: str) -> str:
+    """In words, the version of a file that is another than this one; empty where that is not what is wrong."""
+    try:
+        found = json.loads(text)["schema_version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return "" if found == 1 else f"schema_version is {found!r}, this version of vitrepro reads 1"
+
+
+def _first_line(error: ValidationError | UnicodeDecodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return str(error)
+    first = error.errors()[0]
+    return ": ".join(filter(None, [".".join(str(part) for part in first["loc"]), first["msg"]]))

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class ReportPaths:
 
     html: Path
     pdf: Path | None
-    """None where the PDF's system libraries are missing."""
+    """None where it was not wanted or the PDF's system libraries are missing."""
     csv: Path
     json: Path
     predictions: Path
@@ -55,9 +55,12 @@ def write_report(
     profile: Profile,
     results: Results,
     labels_and_predictions: Predictions,
+    with_pdf: bool = True,
     out: Callable[[str], None],
 ) -> ReportPaths:
     """Write the whole report of a profile; `out` gets one line for each thing a user should know.
+
+    Without `with_pdf` there is no PDF afterwards, an older one is removed: it would tell of other results.
 
     `predictions.npz` holds, without pickles, `predicted/<cell id>` for every cell given and `labels/<data set slug>` once for
     each data set, all int32 (N,). Raises DataError where two cells of one data set disagree on its labels, EnvironmentProblem
@@ -79,11 +82,10 @@ def write_report(
     _write_predictions(paths.predictions, results, labels_and_predictions)
     _write_figures(folder / "figures", figures.all)
     write_atomically(paths.html, page)
-    if not _write_pdf(folder / "report.pdf", page, generated_at=results.generated_at, out=out):
-        return ReportPaths(
-            html=paths.html, pdf=None, csv=paths.csv, json=paths.json, predictions=paths.predictions, figures=paths.figures
-        )
-    return paths
+    pdf = folder / "report.pdf"
+    pdf.unlink(missing_ok=True)
+    has_pdf = with_pdf and _write_pdf(pdf, page, generated_at=results.generated_at, out=out)
+    return replace(paths, pdf=pdf if has_pdf else None)
 
 
 def _write_predictions(path: Path, results: Results, labels_and_predictions: Predictions) -> None:

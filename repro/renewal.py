@@ -34,7 +34,7 @@ class ReportRenewal:
             return
         context = self._context
         command = [sys.executable, "-m", "repro", "report", "--profile", context.profile_argument]
-        command += ["--home", str(context.workspace.home), "--device", "cpu"]
+        command += ["--home", str(context.workspace.home), "--device", "cpu", "--no-pdf"]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )

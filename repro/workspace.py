@@ -56,7 +56,7 @@ class Workspace:
 def resolve_home(option: str | None) -> Workspace:
     """The workspace of `--home`, else `$VITREPRO_HOME`, else `./vitrepro-home`. Creates nothing."""
     chosen = option or os.environ.get(HOME_VARIABLE) or DEFAULT_HOME
-    return Workspace(home=Path(chosen).expanduser().absolute())
+    return Workspace(home=Path(os.path.expanduser(chosen)).absolute())  # noqa: PTH111 - Path raises for an unknown ~user
 
 
 def prepare_home(workspace: Workspace) -> None:
@@ -73,8 +73,9 @@ def prepare_home(workspace: Workspace) -> None:
         owner = ""
         with contextlib.suppress(OSError):
             owner = f" (it belongs to uid {workspace.home.stat().st_uid}, this process runs as uid {os.getuid()})"
+        what = "it is a file, not a folder" if isinstance(error, FileExistsError) else error.strerror or error
         raise EnvironmentProblem(
-            f"The home {workspace.home} cannot be written: {error.strerror or error}{owner}.",
+            f"The home {workspace.home} cannot be written: {what}{owner}.",
             remedy=f"Give a writable folder with --home DIR or ${HOME_VARIABLE}, or change the folder's owner; in a "
             "container run with --user $(id -u):$(id -g) or use a named volume.",
         ) from error
@@ -144,26 +145,48 @@ def exclusive(workspace: Workspace) -> Iterator[None]:
     Raises HomeBusy, saying who holds it since when, and EnvironmentProblem where the home cannot be written.
     """
     prepare_home(workspace)
-    descriptor = os.open(workspace.lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = _locked(workspace)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise HomeBusy(
-                f"The home {workspace.home} is in use by {_holder(descriptor)}.",
-                remedy="Wait until that run ends, stop it, or give this one another --home.",
-            ) from error
         holder = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": command_line(),
         }
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        # Who holds it is a courtesy; a disk too full for it is told where it matters.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def command_line() -> str:
+    """The command as it was typed, the program's name without its folder."""
+    return " ".join([Path(sys.argv[0]).name.replace("__main__.py", "vitrepro"), *sys.argv[1:]])
+
+
+def _locked(workspace: Workspace) -> int:
+    """A descriptor that holds the lock of the home."""
+    descriptor = None
+    try:
+        descriptor = os.open(workspace.lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = _holder(descriptor) if isinstance(error, BlockingIOError) and descriptor is not None else None
+        if descriptor is not None:
+            os.close(descriptor)
+        if holder is not None:
+            raise HomeBusy(
+                f"The home {workspace.home} is in use by {holder}.",
+                remedy="Wait until that run ends, stop it, or give this one another --home.",
+            ) from error
+        raise EnvironmentProblem(
+            f"The home {workspace.home} cannot be locked: {error.strerror or error} ({workspace.lock_path}).",
+            remedy="Give a folder on a file system with locks (a local disk) with --home DIR.",
+        ) from error
+    return descriptor
 
 
 def _holder(descriptor: int) -> str:

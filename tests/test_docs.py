@@ -39,7 +39,7 @@ def test_every_recipe_says_where_its_numbers_come_from(name: str) -> None:
     assert f"## {name} " in (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [name for name in PACKAGE_PARTS if name != "figures"])
+@pytest.mark.parametrize("name", PACKAGE_PARTS)
 def test_the_readmes_tree_names_every_sub_package(name: str) -> None:
     assert f"      {name}/ " in README
 

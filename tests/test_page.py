@@ -22,9 +22,9 @@ def with_claims(results: Results, **verdicts: Verdict) -> Results:
 
 def test_headline_quotes_each_claim_under_its_verdict(results: Results) -> None:
     assert headline(results) == (
-        "In miniature and on digits, this run supports that trained from scratch on small data, the CNN is ahead of the ViT at "
-        "every training-set size, contradicts that pre-training lifts the ViT more than the CNN and leaves open whether "
-        "trained from scratch, the CNN's advantage over the ViT shrinks as the training set grows."
+        "In miniature and on digits, this run supports that the CNN is ahead from scratch at every size, contradicts that "
+        "pre-training lifts the ViT more than the CNN and leaves open whether the CNN's lead from scratch shrinks with more "
+        "images."
     )
 
 
@@ -46,12 +46,17 @@ def test_headline_does_not_take_sides_where_comparisons_differ(results: Results)
 def test_headline_counts_many_claims_instead_of_quoting_them(results: Results) -> None:
     names = ("scratch_cnn_ahead", "gap_narrows_with_data", "pretraining_helps_vit_more")
     sentence = headline(with_claims(results, **dict.fromkeys(names, Verdict.INCONCLUSIVE)))
-    assert sentence == "In miniature and on digits, this run leaves open 3 of the claims tested."
+    assert sentence == "In miniature and on digits, this run leaves open 3 of the 3 claims tested."
 
 
 def test_headline_keeps_the_capitals_of_names(results: Results) -> None:
-    claim = results.claims[0].model_copy(update={"statement": "ViT models win."})
-    assert "supports that ViT models win." in headline(results.model_copy(update={"claims": (claim,)}))
+    [first, *_] = results.claims
+    for claim, said in (
+        (first.claim.model_copy(update={"short": "ViT models win"}), "supports that ViT models win."),
+        (first.claim.model_copy(update={"short": ""}), f"supports that {first.statement[0].lower()}{first.statement[1:]}"),
+    ):
+        result: ClaimResult = first.model_copy(update={"claim": claim})
+        assert said in headline(results.model_copy(update={"claims": (result,)}))
 
 
 def test_headline_of_an_unfinished_matrix_says_so() -> None:

@@ -178,11 +178,14 @@ def _judge(claim: Claim, points: list[Measured]) -> Judgement:
     longer = _outside_at_four_times(counting)
     if not claim.both_scales:
         return Judgement(verdict=verdict, reason=f"{_capital(sentences[Scale.ACCURACY])}.{longer}", decisive=shown)
-    both = f"{sentences[Scale.ACCURACY]}; {sentences[Scale.LOG_ODDS]}.{longer}"
     if verdicts[Scale.LOG_ODDS] is verdict:
-        return Judgement(verdict=verdict, reason=_capital(both), decisive=shown)
-    named = f"{verdict} in accuracy, {verdicts[Scale.LOG_ODDS]} in log-odds"
-    return _inconclusive(f"depends on scale): {named}; {both}", shown)
+        both = f"{_capital(sentences[Scale.ACCURACY])}. So in log-odds: {sentences[Scale.LOG_ODDS]}.{longer}"
+        return Judgement(verdict=verdict, reason=both, decisive=shown)
+    named = (
+        f"{verdict} in accuracy ({sentences[Scale.ACCURACY]}), "
+        f"{verdicts[Scale.LOG_ODDS]} in log-odds ({sentences[Scale.LOG_ODDS]})"
+    )
+    return _inconclusive(f"depends on scale): {named}.{longer}", shown)
 
 
 def _verdict(claim: Claim, points: list[Measured], counting: list[Measured], scale: Scale) -> Verdict:
@@ -251,7 +254,7 @@ def _undertrained(points: list[Measured], shown: Measured | None) -> Judgement:
 def _outside_at_four_times(points: list[Measured]) -> str:
     """What the checks say where longer training leaves the interval; empty if none does."""
     found = [f"{one.planned.label}: {one.training.outside}" for one in points if one.training and one.training.outside]
-    return f" But at four times the steps: {'; '.join(found)}." if found else ""
+    return f" At four times the steps it leaves its interval: {'; '.join(found)} (seed 1)." if found else ""
 
 
 def _observe(claim: Claim, points: list[Measured]) -> Judgement:

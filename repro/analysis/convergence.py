@@ -38,6 +38,7 @@ class _Check:
     covered: tuple[ArmKey, ...]
     cells: tuple[str, ...]
     inside: bool
+    outside: str
     words: str
 
 
@@ -86,7 +87,7 @@ def judge_training(
         note=f"{note} At four times the steps: {check.words}."
         + ("" if covered else " That check leaves out arms that end below 99 %."),
         undertrained=tuple(row.id for _, row in undertrained),
-        outside="" if check.inside else check.words,
+        outside=check.outside,
         check_cells=check.cells,
     )
 
@@ -115,17 +116,17 @@ def _check(
         Arm(weight=arm.weight, correct=study.matrix(study.checks[key], [seed])) if key in covered else arm
         for arm, (_, key) in zip(ordinary, planned.terms, strict=True)
     ]
-    words, inside = [], True
+    words, outside = [], list[str]()
     for scale in (Scale.ACCURACY, Scale.LOG_ODDS) if both_scales else (Scale.ACCURACY,):
         ends = estimates[scale].ci95
         assert ends is not None, "both scales have an interval or neither"
         value = contrast(longer, scale)
         within = ends[0] <= value <= ends[1]
-        inside = inside and within
-        words.append(
-            f"{number(value, scale)} instead of {number(contrast(ordinary, scale), scale)} "
-            f"{unit(scale, per_tenfold=per_tenfold)}, {'inside' if within else 'outside'} the interval {bounds(ends, scale)}"
-        )
+        changed = f"{number(value, scale)} instead of {number(contrast(ordinary, scale), scale)} "
+        changed += unit(scale, per_tenfold=per_tenfold)
+        words.append(f"{changed}, {'inside' if within else 'outside'} the interval {bounds(ends, scale)}")
+        if not within:
+            outside.append(changed)
     where = ""
     if len({(key.num_train_images, key.init) for _, key in planned.terms}) > 1:
         named = {f"{key.init} at {key.num_train_images:,} images": None for key in covered}
@@ -135,7 +136,8 @@ def _check(
             seed=seed,
             covered=covered,
             cells=tuple(study.checks[key][seed].id for key in covered),
-            inside=inside,
+            inside=not outside,
+            outside=" and ".join(outside),
             words=f"{'; '.join(words)} (seed {seed}{where})",
         ),
         "",

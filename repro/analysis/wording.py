@@ -10,18 +10,20 @@ from repro.analysis.statistics import Scale
 from repro.formatting import Interval, log_odds, log_odds_interval, points, points_interval
 
 _PHRASES = {
-    ("every", Verdict.SUPPORTED): "at each of {count} points the {interval} lies above {least} (weakest: {detail})",
-    ("every", Verdict.CONTRADICTED): "at some point of {count} the {interval} lies wholly below 0 (weakest: {detail})",
-    ("every", Verdict.INCONCLUSIVE): "at some point of {count} the {interval} does not lie above {least} (weakest: {detail})",
-    ("somewhere", Verdict.SUPPORTED): "at some point of {count} the {interval} lies above {least} (strongest: {detail})",
-    ("somewhere", Verdict.CONTRADICTED): "at each of {count} points the {interval} lies wholly below 0 (strongest: {detail})",
-    ("somewhere", Verdict.INCONCLUSIVE): "at none of {count} points the {interval} lies above {least} (strongest: {detail})",
+    ("every", Verdict.SUPPORTED): "above {least} at each of {count} points; weakest: {detail}",
+    ("every", Verdict.CONTRADICTED): "wholly below 0 at some of {count} points ({interval}); weakest: {detail}",
+    ("every", Verdict.INCONCLUSIVE): "not clear of {least} at each of {count} points; weakest: {detail}",
+    ("somewhere", Verdict.SUPPORTED): "above {least} at some of {count} points ({interval}); strongest: {detail}",
+    ("somewhere", Verdict.CONTRADICTED): "wholly below 0 at each of {count} points; strongest: {detail}",
+    ("somewhere", Verdict.INCONCLUSIVE): "not clear of {least} at any of {count} points ({interval}); strongest: {detail}",
 }
+"""What the intervals of several points say."""
 _PHRASES_OF_ONE = {
-    Verdict.SUPPORTED: "the {interval} lies above {least} ({detail})",
-    Verdict.CONTRADICTED: "the {interval} lies wholly below 0 ({detail})",
-    Verdict.INCONCLUSIVE: "the {interval} neither lies above {least} nor wholly below 0 ({detail})",
+    Verdict.SUPPORTED: "above {least}: {detail}",
+    Verdict.CONTRADICTED: "wholly below 0: {detail}",
+    Verdict.INCONCLUSIVE: "neither clear of {least} nor wholly below 0: {detail}",
 }
+"""What the interval of a single point says."""
 
 _LISTED = 3
 """How many names a sentence lists before it says how many more there are."""

@@ -4,6 +4,7 @@ To add one, add an entry to `datasets.toml`, `models.toml`, `recipes.toml` or `c
 `repro/profiles/`. Must not know how anything is computed. Read `load_catalog` first.
 """
 
+import os
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -60,8 +61,8 @@ def load_profile(name_or_path: str) -> Profile:
     if name_or_path in shipped_profiles():
         text = (resources.files("repro.profiles") / f"{name_or_path}.toml").read_text(encoding="utf-8")
         return _parse_profile(text, origin=f"profile {name_or_path}", folder=Path.cwd())
-    path = Path(name_or_path).expanduser()
-    if not path.is_file():
+    path = Path(os.path.expanduser(name_or_path))  # noqa: PTH111 - Path raises for an unknown ~user
+    if not os.path.isfile(path):  # noqa: PTH113 - Path raises for a name that is too long
         raise ProfileError(
             f"There is no profile {name_or_path!r}.",
             remedy=f"Shipped profiles are: {', '.join(shipped_profiles())}; or give the path of a .toml file.",

@@ -43,16 +43,12 @@ def read_cifar10(source_dir: Path | None) -> ImageArrays:
             remedy=f"Get {ARCHIVE} from www.cs.toronto.edu/~kriz/cifar.html and name its folder with --from DIR; or run the "
             "miniature, which needs no data: --profile demo.",
         )
-    return ImageArrays(
-        train=_read_part(source_dir, TRAIN_MD5), test=_read_part(source_dir, TEST_MD5), class_names=CLASS_NAMES
-    )
+    return ImageArrays(train=_read_part(source_dir, TRAIN_MD5), test=_read_part(source_dir, TEST_MD5), class_names=CLASS_NAMES)
 
 
 def _read_part(source_dir: Path, md5_by_name: dict[str, str]) -> Part:
     parts = [decode_records(_read_official(source_dir, name, md5)) for name, md5 in md5_by_name.items()]
-    return Part(
-        images=np.concatenate([part.images for part in parts]), labels=np.concatenate([part.labels for part in parts])
-    )
+    return Part(images=np.concatenate([part.images for part in parts]), labels=np.concatenate([part.labels for part in parts]))
 
 
 def decode_records(raw: bytes) -> Part:

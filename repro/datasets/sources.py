@@ -15,7 +15,10 @@ OWN = (DatasetSource.NPZ, DatasetSource.FOLDER)
 
 
 def read_source(spec: DatasetSpec, *, source_dir: Path | None) -> ImageArrays:
-    """All images of a data set, in the source's order; `source_dir` holds files that are not made here. Raises DataError for anything that cannot be used."""
+    """All images of a data set, in the source's order; `source_dir` holds files that are not made here.
+
+    Raises DataError for anything that cannot be used.
+    """
     try:
         match source_of(spec):
             case DatasetSource.DIGITS:

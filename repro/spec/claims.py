@@ -42,6 +42,8 @@ class Claim(Spec):
     """Short name, used in profiles and results."""
     statement: str
     """The claim in plain words."""
+    short: str = ""
+    """The same in a few words that can follow "that", for the page's first sentence; empty means the statement."""
     source: str
     """Where the paper says it."""
     published: str

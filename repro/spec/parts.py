@@ -181,7 +181,7 @@ class RecipePatch(Spec):
     reason: str | None = None
 
     def on_top_of(self, base: Recipe, *, name: str) -> Recipe:
-        """The recipe `name`: `base` with the fields that are set here. Raises ValueError where they do not fit together."""
+        """The recipe `name`: `base` with the fields that are set here. Raises ValidationError if they do not fit."""
         changes = self.model_dump(exclude_unset=True, exclude={"base"})
         merged = base.model_dump() | changes | {"name": name}
         for family in ("vit", "cnn"):

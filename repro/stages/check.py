@@ -67,7 +67,7 @@ def check(context: Context) -> CheckResult:
     if not any(line.level is Level.FAILURE for line in lines):
         entries = context.selected(plan)
         try:
-            forecast = context.forecast(entries)
+            forecast = context.forecast(entries, plan)
         except EnvironmentProblem as error:
             lines.append(CheckLine(name="workers", level=Level.FAILURE, message=error.message, remedy=error.remedy))
     lines.append(_disk(context, forecast))

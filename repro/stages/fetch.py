@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from repro.context import Context
 from repro.datasets import prepare
-from repro.plan import datasets_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,18 +23,12 @@ class Fetched:
 def fetch(context: Context) -> list[Fetched]:
     """Prepare the data sets of the profile that are not there yet (with `--force`: all of them).
 
-    Raises DataError for one that cannot be had or used.
+    Test images that also stand in the training part are warned of by `prepare`. Raises DataError for one that
+    cannot be had or used.
     """
     fetched = []
-    for name, spec in datasets_of(context.profile, context.catalog).items():
-        manifest = prepare(
-            context.workspace, spec, source_dir=context.source_dir, force=context.force, log=context.say
-        )
-        if manifest.num_test_images_in_train:
-            context.say(
-                f"warning: {manifest.num_test_images_in_train} of {manifest.num_test} test images of {name} also stand in its "
-                "training part; the report says so."
-            )
+    for name, spec in context.datasets().items():
+        manifest = prepare(context.workspace, spec, source_dir=context.source_dir, force=context.force, log=context.say)
         fetched.append(
             Fetched(name=name, num_train=manifest.num_train, num_test=manifest.num_test, content_sha256=manifest.content_sha256)
         )

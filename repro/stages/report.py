@@ -14,7 +14,7 @@ from repro.plan import datasets_of
 from repro.rendering import ReportPaths, write_report
 
 
-def report(context: Context) -> ReportPaths:
+def report(context: Context, *, with_pdf: bool) -> ReportPaths:
     """Analyse what is finished and write HTML, PDF, tables and figures; an unfinished matrix gives an honest page."""
     plan = context.plan()
     evidence = gather(list(plan.cells), context.workspace)
@@ -36,6 +36,7 @@ def report(context: Context) -> ReportPaths:
         profile=context.profile,
         results=results.model_copy(update={"warnings": tuple(warnings)}),
         labels_and_predictions=evidence.predictions,
+        with_pdf=with_pdf,
         out=context.say,
     )
 

@@ -4,21 +4,33 @@ A cell's exception becomes its `failure.json` and the sweep goes on; only what e
 Must not know how a cell trains or what its numbers mean. Read `run` first, then `Sweep.until_done`.
 """
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from repro.context import Context, command_line, source_commit
+from repro.context import Context, source_commit
 from repro.errors import CorruptFile, DiskFull
 from repro.forecast import Forecast
 from repro.hardware import DeviceChoice
 from repro.messages import Done, Failed, Job, Progress
-from repro.plan import PlannedCell
-from repro.progress import Display, make_display
-from repro.records import FAILURE, LAST, RECORD, CellStatus, Choice, Failure, read_failure, read_record, write_failure
+from repro.plan import Plan, PlannedCell
+from repro.progress import Clock, Display, make_display
+from repro.records import (
+    FAILURE,
+    LAST,
+    RECORD,
+    WEIGHTS,
+    CellStatus,
+    Choice,
+    Failure,
+    check_file,
+    read_failure,
+    read_finished,
+    read_record,
+    write_failure,
+)
 from repro.workers import Died, Workers
-from repro.workspace import move_aside
+from repro.workspace import command_line, move_aside
 
 TICK_S = 0.2
 """How long to wait for a worker's answer before looking round again."""
@@ -34,6 +46,8 @@ class RunSummary:
     """Selected cells that failed."""
     num_blocked: int
     """Selected cells that could not be tried: their upstream failed, or their data are not there."""
+    unfetched: tuple[str, ...]
+    """Data sets that must be fetched before all cells can be tried."""
 
 
 def run(context: Context, *, seed_done: Callable[[int], None]) -> RunSummary:
@@ -42,14 +56,13 @@ def run(context: Context, *, seed_done: Callable[[int], None]) -> RunSummary:
     Raises DiskFull when there is no space left, Interrupted on a signal; what is finished stays.
     """
     plan = context.plan()
-    entries = context.selected(plan)
-    _clear_the_way(context, entries)
-    if context.force:
-        named = entries
-        entries = [replace(entry, status=CellStatus.PENDING, record=None) if entry.fingerprint else entry for entry in named]
+    unfetched = _unfetched(context, plan)
+    entries = [_to_redo(context, entry) for entry in context.selected(plan)] if plan.cells else []
+    upstream_ids = {entry.upstream_id for entry in entries if entry.fingerprint and entry.status is not CellStatus.DONE}
+    entries = [_cleared(context, entry, starts_others=entry.cell.id in upstream_ids) for entry in entries]
     waiting = [entry for entry in entries if entry.fingerprint is not None and entry.status is not CellStatus.DONE]
     if waiting:
-        expected = context.forecast(entries)
+        expected = context.forecast(entries, plan)
         context.say(expected.line())
         device = replace(context.device, num_workers=min(context.device.num_workers, len(waiting)))
         display = make_display(len(waiting), context.say)
@@ -63,6 +76,7 @@ def run(context: Context, *, seed_done: Callable[[int], None]) -> RunSummary:
         num_done=statuses.count(CellStatus.DONE),
         num_failed=statuses.count(CellStatus.FAILED),
         num_blocked=statuses.count(CellStatus.BLOCKED) + statuses.count(CellStatus.UNFETCHED),
+        unfetched=unfetched,
     )
 
 
@@ -83,13 +97,12 @@ class Sweep:
         self.device = device
         self.workers = workers
         self.display = display
-        self.expected = expected
         self.seed_done = seed_done
         self.commit = source_commit()
         self.entries = {entry.cell.id: entry for entry in entries}
-        self.by_fingerprint = {entry.fingerprint: entry.cell.id for entry in entries if entry.fingerprint}
         self.waiting = [entry.cell.id for entry in entries if entry.fingerprint and entry.status is not CellStatus.DONE]
         self.running: dict[int, str] = {}
+        self.clock = Clock(expected.cell_s, self.waiting, num_workers=workers.num_workers)
 
     def until_done(self) -> list[PlannedCell]:
         """Run everything that waits; the entries with their new states, in their old order."""
@@ -99,7 +112,7 @@ class Sweep:
             if found is not None:
                 slot, event = found
                 if isinstance(event, Progress):
-                    self.display.stepped(slot, event.step)
+                    self._stepped(slot, event)
                 elif isinstance(event, Done):
                     self._done(slot, event)
                 elif isinstance(event, Failed):
@@ -128,9 +141,7 @@ class Sweep:
         return None
 
     def _upstream(self, entry: PlannedCell) -> PlannedCell | None:
-        if entry.upstream_fingerprint is None:
-            return None
-        return self.entries[self.by_fingerprint[entry.upstream_fingerprint]]
+        return self.entries[entry.upstream_id] if entry.upstream_id else None
 
     def _is_settled(self, entry: PlannedCell) -> bool:
         return entry.cell.id not in self.waiting and entry.cell.id not in self.running.values()
@@ -139,10 +150,12 @@ class Sweep:
         entry = self.entries[cell_id]
         assert entry.fingerprint is not None
         folder = self.context.workspace.run_dir(cell_id, entry.fingerprint)
-        for name in (RECORD, LAST, FAILURE) if self.context.force else (FAILURE,):
+        from_scratch = self.context.force and self.context.is_named(entry)
+        for name in (RECORD, LAST, FAILURE) if from_scratch else (FAILURE,):
             (folder / name).unlink(missing_ok=True)
         above = self._upstream(entry)
         self.running[slot] = cell_id
+        self.clock.started(cell_id)
         self.display.started(slot, cell_id, entry.cell.recipe.steps)
         self.workers.order(
             slot,
@@ -151,6 +164,7 @@ class Sweep:
                 fingerprint=entry.fingerprint,
                 upstream_fingerprint=entry.upstream_fingerprint,
                 upstream_id=above.cell.id if above else None,
+                keeps_weights=entry.is_upstream,
                 home=self.context.workspace.home,
                 device=self.device.device,
                 device_name=self.device.name,
@@ -164,12 +178,19 @@ class Sweep:
             ),
         )
 
+    def _stepped(self, slot: int, event: Progress) -> None:
+        cell_id = self.running[slot]
+        self.clock.stepped(cell_id, event.step / self.entries[cell_id].cell.recipe.steps)
+        self.display.stepped(slot, event.step, self.clock.eta_s())
+
     def _done(self, slot: int, event: Done) -> None:
         cell_id = self.running.pop(slot)
         entry = self.entries[cell_id]
         assert entry.fingerprint is not None
         record = read_record(self.context.workspace.run_dir(cell_id, entry.fingerprint))
         self.entries[cell_id] = replace(entry, status=CellStatus.DONE, reason="", record=record)
+        if record is not None and record.resumed_from_step is None:
+            self.clock.learn(cell_id, event.total_s)
         self._ended(slot, cell_id, f"{cell_id}  done in {event.total_s:.1f} s, test accuracy {event.test_accuracy:.3f}")
 
     def _failed(self, slot: int, event: Failed) -> None:
@@ -209,16 +230,12 @@ class Sweep:
         self.entries[cell_id] = replace(entry, status=CellStatus.FAILED, reason=message)
 
     def _ended(self, slot: int | None, cell_id: str, line: str) -> None:
-        self.display.ended(slot, line, self._eta_s())
+        self.clock.ended(cell_id)
+        self.display.ended(slot, line, self.clock.eta_s())
         seed = self.entries[cell_id].cell.seed
         unfinished = [*self.waiting, *self.running.values()]
         if all(self.entries[other].cell.seed != seed for other in unfinished) and unfinished:
             self.seed_done(seed)
-
-    def _eta_s(self) -> float:
-        left = sum(self.expected.cell_s.get(cell_id, 0.0) for cell_id in self.waiting)
-        left += 0.5 * sum(self.expected.cell_s.get(cell_id, 0.0) for cell_id in self.running.values())
-        return left / self.workers.num_workers
 
 
 def device_choices(device: DeviceChoice) -> tuple[Choice, ...]:
@@ -231,16 +248,42 @@ def device_choices(device: DeviceChoice) -> tuple[Choice, ...]:
     )
 
 
-def _clear_the_way(context: Context, entries: list[PlannedCell]) -> None:
-    """Move aside the folders of unfinished cells whose record or failure cannot be read, and say so."""
-    for entry in entries:
-        if entry.fingerprint is None or entry.status is CellStatus.DONE:
-            continue
-        folder = context.workspace.run_dir(entry.cell.id, entry.fingerprint)
-        try:
-            read_record(folder)
+def _unfetched(context: Context, plan: Plan) -> tuple[str, ...]:
+    """Names of the data sets that cells still wait for; says them."""
+    missing = [*plan.unsized]
+    if any(entry.status is CellStatus.UNFETCHED for entry in plan.cells):
+        missing += [name for name in context.datasets().keys() - context.facts().keys() if name not in missing]
+    if missing:
+        context.say(f"warning: cells of {', '.join(sorted(missing))} wait for data: run `vitrepro fetch` first")
+    return tuple(sorted(missing))
+
+
+def _to_redo(context: Context, entry: PlannedCell) -> PlannedCell:
+    """The entry, no longer done where `--force` means it; upstream cells that come along with `--only` stay as they are."""
+    if context.force and entry.fingerprint and context.is_named(entry):
+        return replace(entry, status=CellStatus.PENDING, record=None)
+    return entry
+
+
+def _cleared(context: Context, entry: PlannedCell, *, starts_others: bool) -> PlannedCell:
+    """Move aside what cannot be read of the cell, and say so; a finished cell whose weights are needed but lost runs again."""
+    if entry.fingerprint is None:
+        return entry
+    folder = context.workspace.run_dir(entry.cell.id, entry.fingerprint)
+    broken = folder
+    try:
+        record = read_finished(folder, entry.fingerprint)
+        if record is not None and starts_others and entry.status is CellStatus.DONE:
+            if WEIGHTS not in record.files_sha256:
+                context.say(f"note: {entry.cell.id} runs again: cells start from its weights now, and they were not kept")
+                return replace(entry, status=CellStatus.PENDING, record=None)
+            check_file(folder, record, WEIGHTS)
+        if record is None:
+            # A failure that cannot be read costs nothing else: the resumable state beside it stays.
+            broken = folder / FAILURE
             read_failure(folder)
-        except CorruptFile as error:
-            with contextlib.suppress(FileNotFoundError):
-                aside = move_aside(folder)
-                context.say(f"warning: {error.message} The cell's folder is now {aside.name}; the cell runs again.")
+    except CorruptFile as error:
+        aside = move_aside(broken)
+        context.say(f"warning: {error.message} It is now in {aside.name}; the cell {entry.cell.id} runs again.")
+        return replace(entry, status=CellStatus.PENDING, record=None)
+    return entry

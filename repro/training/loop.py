@@ -22,6 +22,7 @@ from repro.training.optimization import learning_rate, make_optimizer
 from repro.training.precision import Precision
 from repro.training.seeds import BatchStream, derive_seed, generator_for
 
+LOWER_THE_RATE = "Lower the recipe's lr, lengthen warmup_steps or set clip_norm; the cell's log shows the losses before."
 INTERVALS_PER_RUN = 20
 """A run is logged and made resumable this often, or once a pass over its images where that is rarer."""
 
@@ -108,7 +109,10 @@ def train(
         dev = None
         if len(data.dev_positions):
             dev = evaluate(model, data.batch, positions_N=data.dev_positions, precision=precision)
-            if recipe.select == "best_dev" and (best is None or dev.accuracy > best["accuracy"]):
+            if not math.isfinite(dev.loss):
+                raise TrainingDiverged(f"The dev loss became {dev.loss} after step {step}.", remedy=LOWER_THE_RATE)
+            # A tie goes to the later weights: a small dev split has many, and the schedule ends where it means to.
+            if recipe.select == "best_dev" and (best is None or dev.accuracy >= best["accuracy"]):
                 weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
                 best = {"accuracy": dev.accuracy, "step": step, "model": weights}
         rows.append(
@@ -181,14 +185,15 @@ def check_losses(losses: Tensor, *, first_step: int, limit: float) -> None:
     """Raise TrainingDiverged if a loss is not finite or the mean exceeds `limit` (nats); the message names the step."""
     values = losses.cpu()
     broken = (~values.isfinite()).nonzero()
-    remedy = "Lower the recipe's lr, lengthen warmup_steps or set clip_norm; the cell's other files show the loss before."
     if len(broken):
         step = first_step + int(broken[0])
-        raise TrainingDiverged(f"The training loss became {float(values[broken[0]])} at step {step + 1}.", remedy=remedy)
+        raise TrainingDiverged(
+            f"The training loss became {float(values[broken[0]])} at step {step + 1}.", remedy=LOWER_THE_RATE
+        )
     if float(values.mean()) > limit:
         worst = first_step + int(values.argmax())
         raise TrainingDiverged(
             f"Training diverged: mean loss {float(values.mean()):.3g} over steps {first_step + 1} to "
             f"{first_step + len(values)} (limit {limit:.3g}), largest at step {worst + 1}.",
-            remedy=remedy,
+            remedy=LOWER_THE_RATE,
         )

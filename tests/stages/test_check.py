@@ -1,0 +1,113 @@
+"""Stage `check`: one line a thing, each with a remedy unless it is ok, and a forecast where nothing stands in the way."""
+
+from pathlib import Path
+
+import pytest
+import spine
+
+from repro import hardware
+from repro.context import Context
+from repro.hardware import Gpu, GpuSurvey
+from repro.stages import check as stage
+from repro.stages.check import CheckLine, CheckResult, Level, check
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    """The finished study: a forecast needs no probe."""
+    profile, home = spine.copy_of_finished(tmp_path)
+    context, _ = spine.make_context(profile, home)
+    spine.fetch(context)
+    return context
+
+
+def line(result: CheckResult, name: str) -> CheckLine:
+    (found,) = [line for line in result.lines if line.name == name]
+    return found
+
+
+def survey(monkeypatch: pytest.MonkeyPatch, *gpus: Gpu, problem: str = "") -> None:
+    for module in (stage, hardware):
+        monkeypatch.setattr(module, "survey_gpus", lambda: GpuSurvey(gpus=gpus, problem=problem))
+
+
+def test_a_good_machine_is_ok_throughout_and_gets_a_forecast(context: Context) -> None:
+    result = check(context)
+    assert not result.failed
+    assert [found.name for found in result.lines] == ["python", "nvml", "device", "cores", "memory", "home", "data", "disk"]
+    assert all(found.message for found in result.lines)
+    assert all(found.remedy for found in result.lines if found.level is not Level.OK)
+    assert line(result, "data").message == "all data sets of the profile are there"
+    assert result.forecast is not None
+    assert result.forecast.num_cells == result.forecast.num_done == spine.NUM_CELLS
+
+
+def test_data_that_are_not_there_are_said_and_no_failure(context: Context) -> None:
+    (context.workspace.dataset_dir("dots") / "manifest.json").unlink()
+    result = check(context)
+    assert line(result, "data").message.startswith("not all there yet")
+    assert not result.failed
+
+
+def test_a_gpu_is_listed_with_driver_and_memory(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu(index=0, name="NVIDIA H200", memory_bytes=140 * 2**30, free_bytes=100 * 2**30, driver="580.1")
+    survey(monkeypatch, gpu)
+    for module in (stage, hardware):
+        monkeypatch.setattr(module, "cuda_problem", lambda: "torch cannot start CUDA")
+    context.requested_device = "auto"
+    result = check(context)
+    assert line(result, "nvml").message == "driver 580.1: NVIDIA H200 (140 GiB, 100 free)"
+    assert line(result, "torch").level is Level.WARNING
+    assert line(result, "torch").message == "torch cannot start CUDA"
+    assert "--device cpu" in line(result, "torch").remedy
+    assert "NVIDIA H200 is there, but torch cannot start CUDA" in line(result, "device").message
+    assert not result.failed
+
+
+def test_a_gpu_that_is_asked_for_and_missing_is_a_failure(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    survey(monkeypatch, problem="NVML Shared Library Not Found")
+    context.requested_device = "cuda"
+    result = check(context)
+    assert line(result, "device").level is Level.FAILURE
+    assert "--device cpu" in line(result, "device").remedy
+    assert result.failed
+    assert result.forecast is None
+
+
+def test_little_memory_is_a_warning(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "available_memory_bytes", lambda: 100 * 2**20)
+    result = check(context)
+    assert line(result, "memory").level is Level.WARNING
+    assert line(result, "memory").remedy
+    assert not result.failed
+
+
+def test_too_small_a_disk_is_a_failure(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "free_disk_bytes", lambda workspace: 100 * 2**20)
+    result = check(context)
+    assert line(result, "disk").level is Level.FAILURE
+    assert "--home" in line(result, "disk").remedy
+    assert result.failed
+
+
+def test_a_home_that_cannot_be_written_is_a_failure_and_the_rest_is_still_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file")
+    context, _ = spine.make_context(spine.write_study(tmp_path), tmp_path / "home")
+    result = check(context)
+    assert line(result, "home").level is Level.FAILURE
+    assert "--home" in line(result, "home").remedy
+    assert line(result, "disk").level is Level.OK
+    assert result.forecast is None
+
+
+def test_workers_that_cannot_be_timed_are_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, _ = spine.make_context(spine.write_study(tmp_path), tmp_path / "home")
+    spine.fetch(context)
+
+    def broken(*arguments: object) -> None:
+        raise stage.EnvironmentProblem("A worker that was timing m ended with exit code 1.", remedy="Look at it.")
+
+    monkeypatch.setattr("repro.context.probe_step_times", broken)
+    result = check(context)
+    assert line(result, "workers").level is Level.FAILURE
+    assert line(result, "workers").remedy == "Look at it."

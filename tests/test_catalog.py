@@ -1,0 +1,72 @@
+"""The catalogue is whole, and profiles are found by name or path."""
+
+import os
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from repro.catalog import load_catalog, load_profile, shipped_profiles
+from repro.errors import ProfileError
+from repro.plan import make_plan
+from repro.spec import slug
+from repro.workspace import Workspace
+
+
+@pytest.mark.parametrize("kind", ["dataset", "model", "recipe", "claim"])
+def test_every_entry_has_a_name_of_its_own(kind: str) -> None:
+    rows = tomllib.loads((resources.files("repro.catalog") / f"{kind}s.toml").read_text(encoding="utf-8"))[kind]
+    names = [slug(row.get("name") or row["id"]) for row in rows]
+    assert len(names) == len(set(names)) > 0
+    assert len(getattr(load_catalog(), f"{kind}s")) == len(rows)
+
+
+def test_every_entry_says_where_it_comes_from() -> None:
+    catalog = load_catalog()
+    assert all(spec.citation for spec in (*catalog.datasets.values(), *catalog.models.values()))
+    assert all(recipe.reason for recipe in catalog.recipes.values())
+    assert all(claim.source and claim.published and claim.reason for claim in catalog.claims.values())
+
+
+@pytest.mark.parametrize("name", shipped_profiles())
+def test_a_shipped_profile_can_be_planned(name: str, workspace: Workspace) -> None:
+    profile = load_profile(name)
+    assert profile.name == name
+    assert profile.description
+    plan = make_plan(profile, load_catalog(), {}, workspace)
+    assert plan.cells
+    assert not plan.unsized
+
+
+def test_paths_in_a_profile_count_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    text = 'name = "p"\n[[dataset]]\nname = "x"\npath = "../x.npz"\n'
+    text += '[[cells]]\ndataset = ["x"]\nsize = [5]\nmodel = ["vit_micro"]\nrecipe = "micro-scratch"\n'
+    (tmp_path / "sub" / "p.toml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    path = load_profile("sub/p.toml").dataset[0].path
+    assert path is not None
+    assert path.is_absolute()
+    assert os.path.normpath(path) == str(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("name", ["nosuch", "no/such.toml", "~nobody-of-that-name/x.toml", "x" * 5000, "."])
+def test_an_unknown_profile_is_told_with_the_known_ones(name: str) -> None:
+    with pytest.raises(ProfileError, match="There is no profile") as caught:
+        load_profile(name)
+    assert "demo" in caught.value.remedy
+
+
+def test_broken_toml_is_told_with_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text('name = "p"\nseeds = \n')
+    with pytest.raises(ProfileError, match=r"p\.toml is not valid TOML: .*line 2"):
+        load_profile(str(path))
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ProfileError, match="cannot be read"):
+        load_profile(str(path))

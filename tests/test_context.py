@@ -1,0 +1,152 @@
+"""What a command works on: selection of cells, facts of the data, source of the forecast, the commit."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import spine
+
+from repro import context as context_module
+from repro.context import COMMIT_VARIABLE, source_commit
+from repro.datasets.manifest import MANIFEST
+from repro.errors import ProfileError, UsageError
+from repro.forecast import step_key
+from repro.messages import Measured
+from repro.records import CellStatus
+from repro.workspace import command_line
+
+DOWNSTREAM = "dots.n12.tiny_vit.marks30.plain.s1"
+UPSTREAM = "marks.n30.tiny_vit.scratch.up.s1"
+
+
+@pytest.mark.parametrize("is_fetched", [True, False])
+def test_only_names_cells_and_brings_their_upstream(is_fetched: bool, tmp_path: Path) -> None:
+    profile = spine.write_study(tmp_path)
+    context, _ = spine.make_context(profile, tmp_path / "home", only="*marks30*s1")
+    if is_fetched:
+        spine.fetch(context)
+    chosen = context.selected(context.plan())
+    assert [entry.cell.id for entry in chosen] == [UPSTREAM, DOWNSTREAM]
+    assert [context.is_named(entry) for entry in chosen] == [False, True]
+
+
+def test_without_only_all_cells_are_selected_and_named(tmp_path: Path) -> None:
+    context, _ = spine.make_context(spine.write_study(tmp_path), tmp_path / "home")
+    plan = context.plan()
+    assert context.selected(plan) == [entry for entry in plan.cells if context.is_named(entry)]
+
+
+def test_only_that_matches_nothing_is_a_usage_error_with_an_example(tmp_path: Path) -> None:
+    context, _ = spine.make_context(spine.write_study(tmp_path), tmp_path / "home", only="nosuch*")
+    plan = context.plan()
+    with pytest.raises(UsageError, match=r"--only 'nosuch\*' matches no cell of profile 'tiny'") as caught:
+        context.selected(plan)
+    assert plan.cells[0].cell.id in caught.value.remedy
+    assert caught.value.exit_code == 2
+
+
+def test_facts_are_those_of_the_fetched_data(tmp_path: Path) -> None:
+    context, _ = spine.make_context(spine.write_study(tmp_path), tmp_path / "home")
+    assert context.facts() == {}
+    spine.fetch(context)
+    facts = context.facts()
+    assert {name: (found.num_train_images, found.image_size, found.num_classes) for name, found in facts.items()} == {
+        "dots": (40, 8, 3),
+        "marks": (40, 8, 4),
+    }
+
+
+def test_a_corrupt_manifest_is_said_and_counts_as_not_fetched(tmp_path: Path) -> None:
+    context, lines = spine.make_context(spine.write_study(tmp_path), tmp_path / "home")
+    spine.fetch(context)
+    (context.workspace.dataset_dir("dots") / MANIFEST).write_text("{")
+    assert context.facts().keys() == {"marks"}
+    assert "vitrepro fetch" in lines[-1]
+    assert str(context.workspace.dataset_dir("dots")) in lines[-1]
+    spine.fetch(context)
+    assert context.facts().keys() == {"dots", "marks"}
+
+
+def test_an_error_in_the_profile_names_the_file(tmp_path: Path) -> None:
+    profile = spine.write_study(tmp_path, spine.STUDY.replace('["tiny_vit", "tiny_cnn"]', '["tiny_vitt"]'))
+    context, _ = spine.make_context(profile, tmp_path / "home")
+    with pytest.raises(ProfileError, match=r"tiny\.toml: cells\.0\.model: there is no model 'tiny_vitt'"):
+        context.plan()
+    profile = spine.write_study(tmp_path, spine.STUDY.replace('dataset = ["dots"]', 'dataset = ["dotz"]'))
+    context, _ = spine.make_context(profile, tmp_path / "home")
+    with pytest.raises(ProfileError, match=r"tiny\.toml: cells\.0\.dataset: there is no data set 'dotz'"):
+        spine.fetch(context)
+
+
+def test_a_forecast_comes_from_records_where_they_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile, home = spine.copy_of_finished(tmp_path)
+    context, _ = spine.make_context(profile, home)
+    spine.fetch(context)
+    shutil.rmtree(spine.cell_dir(home, DOWNSTREAM))
+    monkeypatch.setattr(context_module, "probe_step_times", lambda *arguments: pytest.fail("probed"))
+    plan = context.plan()
+    forecast = context.forecast(list(plan.cells), plan)
+    assert (forecast.num_cells, forecast.num_done) == (spine.NUM_CELLS, spine.NUM_CELLS - 1)
+    assert list(forecast.cell_s) == [DOWNSTREAM]
+    assert forecast.source == "earlier records on this machine"
+
+
+def test_records_of_cells_that_are_not_selected_tell_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile, home = spine.copy_of_finished(tmp_path)
+    shutil.rmtree(spine.cell_dir(home, DOWNSTREAM))
+    context, _ = spine.make_context(profile, home, only=DOWNSTREAM)
+    spine.fetch(context)
+    plan = context.plan()
+    monkeypatch.setattr(context_module, "probe_step_times", lambda *arguments: pytest.fail("probed"))
+    forecast = context.forecast(context.selected(plan), plan)
+    assert (forecast.num_cells, forecast.num_done) == (2, 1)
+
+
+def test_a_forecast_is_probed_once_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, _ = spine.make_context(spine.write_study(tmp_path), tmp_path / "home")
+    probed: list[set[str]] = []
+
+    def probe(cells: list, facts: object, device: object, known: dict) -> dict[str, Measured]:
+        missing = {step_key(entry.cell) for entry in cells} - known.keys()
+        probed.append(missing)
+        return {key: Measured(step_s=0.5, num_parameters=10) for key in missing}
+
+    monkeypatch.setattr(context_module, "probe_step_times", probe)
+    spine.fetch(context)
+    plan = context.plan()
+    assert {entry.status for entry in plan.cells} == {CellStatus.PENDING}
+    first, second = (context.forecast(list(plan.cells), plan) for _ in range(2))
+    assert len(probed[0]) == 3
+    assert all(not missing for missing in probed[1:]), "what is measured is not measured again"
+    assert first == second
+    assert "a probe in" in second.source
+
+
+def test_the_commit_is_stated_or_found_or_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(COMMIT_VARIABLE, "abc")
+    assert source_commit() == "abc"
+    monkeypatch.delenv(COMMIT_VARIABLE)
+    monkeypatch.setattr(context_module, "__file__", str(tmp_path / "repro" / "context.py"))
+    assert source_commit() is None
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
+
+    git("init", "-q")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "-q", "-m", "one")
+    commit = source_commit()
+    assert commit is not None
+    assert len(commit) == 40
+    (tmp_path / "file").write_text("2")
+    assert source_commit() == f"{commit}+changes"
+
+
+def test_the_command_line_is_that_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/repro/__main__.py", "run", "--only", "a b"])
+    assert command_line() == "vitrepro run --only a b"

@@ -1,0 +1,243 @@
+"""Specs: what a user may write, how a mistake is told, and what a fingerprint counts."""
+
+import tomllib
+
+import pytest
+
+from repro.errors import ProfileError
+from repro.spec import Cell, DatasetSpec, FamilyTuning, ModelSpec, Profile, Recipe, Role, UpstreamInit, parse, parse_init, slug
+
+GOOD = """
+name = "mine"
+[recipe.short]
+base = "micro-scratch"
+steps = 10
+[[dataset]]
+name = "own"
+path = "own.npz"
+[[cells]]
+dataset = ["digits"]
+size = [1.0, 1, 50]
+model = ["vit_micro"]
+recipe = "short"
+"""
+
+
+def told(text: str) -> ProfileError:
+    """The error that a profile file with this text gives."""
+    with pytest.raises(ProfileError) as caught:
+        parse(Profile, tomllib.loads(text), origin="mine.toml")
+    return caught.value
+
+
+def test_a_good_profile_is_read_with_its_defaults() -> None:
+    profile = parse(Profile, tomllib.loads(GOOD), origin="mine.toml")
+    assert profile.seeds == 3
+    assert profile.cells[0].init == ("scratch",)
+    assert profile.recipe["short"].steps == 10
+
+
+def test_a_fraction_and_a_number_of_images_stay_what_they_are() -> None:
+    sizes = parse(Profile, tomllib.loads(GOOD), origin="mine.toml").cells[0].size
+    assert sizes == (1.0, 1, 50)
+    assert [type(size) for size in sizes] == [float, int, int]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('name = "mine"\n', "", ("name: Field required",)),
+        ("steps = 10", "steps = 0", ("recipe.short.steps: Input should be greater than or equal to 1 (given: 0)",)),
+        ("steps = 10", "stepz = 10", ("recipe.short.stepz: There is no such field", "did you mean 'steps'?", "(given: 10)")),
+        ("steps = 10", 'optimizer = "adam"', ("recipe.short.optimizer: Input should be 'adamw' or 'sgd' (given: 'adam')",)),
+        ("steps = 10", "vit = { lrr = 1.0 }", ("recipe.short.vit.lrr", "known here: optimizer, lr, weight_decay")),
+        ("steps = 10", "lr = nan", ("recipe.short.lr", "(given: nan)")),
+        ("steps = 10", "lr = inf", ("recipe.short.lr", "(given: inf)")),
+        ("1.0, 1, 50", "1.5", ("cells.0.size.0: Input should be a fraction above 0 and up to 1.0, or a whole number",)),
+        ("1.0, 1, 50", "0", ("cells.0.size.0: ", "(given: 0)")),
+        ("1.0, 1, 50", '"all"', ("cells.0.size.0: ", "(given: 'all')")),
+        ("1.0, 1, 50", "", ("cells.0.size: Tuple should have at least 1 item",)),
+        ('["vit_micro"]', '"vit_micro"', ("cells.0.model: Input should be a list", "(given: 'vit_micro')")),
+        ('recipe = "short"', 'recipe = "short"\ninit = ["warm"]', ("cells.0.init.0: Input should be 'scratch', or", "'warm'")),
+        ('recipe = "short"', 'recipe = "short"\ninit = ["upstream:glyphs@200"]', ("cells.0: ", "needs an upstream_recipe")),
+        ('path = "own.npz"', 'path = "own.npz"\nsource = "zip"', ("dataset.0.source: Input should be 'digits', 'glyphs'",)),
+    ],
+)
+def test_an_error_names_file_field_value_and_what_is_legal(old: str, new: str, expected: tuple[str, ...]) -> None:
+    assert GOOD.count(old) == 1
+    error = told(GOOD.replace(old, new))
+    assert error.message.startswith("mine.toml is not a valid profile:")
+    for words in expected:
+        assert words in error.message
+    assert "Top-level fields are: name, description, seeds" in error.remedy
+
+
+def test_all_errors_are_told_at_once_and_each_once() -> None:
+    lines = told(GOOD.replace("1.0, 1, 50", "1.5").replace("steps = 10", "steps = 0\nlr = -1.0")).message.splitlines()[1:]
+    assert [line.strip().partition(":")[0] for line in lines] == ["recipe.short.lr", "recipe.short.steps", "cells.0.size.0"]
+
+
+def test_a_long_value_is_cut_in_the_message() -> None:
+    line = told(GOOD.replace('name = "mine"', f'name = "{"x" * 500}"')).message.splitlines()[1]
+    assert "name: String should have at most 100 characters" in line
+    assert len(line) < 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"family": "vit", "patch_size": 2, "width": 9, "depth": 1, "num_heads": 2}, "num_heads 2 does not divide width 9"),
+        ({"family": "vit", "patch_size": 2, "width": 8, "depth": 1}, "a vit needs"),
+        ({"family": "cnn", "stage_widths": (4, 8), "stage_depths": (1,)}, "a cnn needs"),
+        ({"family": "cnn", "stage_widths": (4,), "stage_depths": (1,), "width": 8}, "a cnn needs"),
+    ],
+)
+def test_a_model_has_the_fields_of_its_family(fields: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ProfileError, match=complaint):
+        parse(ModelSpec, {"name": "m", **fields}, origin="mine.toml")
+
+
+def test_init_has_two_forms() -> None:
+    assert parse_init("scratch") is None
+    assert parse_init("upstream:my data@2000") == UpstreamInit(dataset="my data", num_images=2000)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Scratch", "upstream:glyphs", "upstream:@5", "upstream:x@0", "upstream:x@2000_", f"upstream:{'x' * 101}@5"]
+)
+def test_any_other_init_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="upstream:DATASET@NUM_IMAGES"):
+        parse_init(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("vit_micro", "vit_micro"),
+        ("../../etc", "_etc"),
+        ("a b/c", "a_b_c"),
+        ("", "_"),
+        ("..", "_"),
+        ("plain+4x", "plain+4x"),
+        ("größe", "gr_e"),
+    ],
+)
+def test_a_slug_is_safe_in_a_path(text: str, expected: str) -> None:
+    assert slug(text) == expected
+
+
+HOSTILE = ("../../../tmp/x", "a\nb", "\x00", "x" * 100, "🦜", "-rf", "a.b.c")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_cell_id_is_one_path_component_whatever_the_names(name: str) -> None:
+    cell = toy_cell(
+        dataset=DatasetSpec(name=name),
+        upstream=UpstreamInit(dataset=name, num_images=1234),
+        recipe=toy_recipe(name=name),
+    )
+    assert set(cell.id) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+    assert cell.id.count(".") == 5, "the names' own dots must not look like parts"
+    assert cell.id.endswith(".s1")
+    assert "1234" in cell.id, "a long name must not push the number of upstream images out"
+
+
+def toy_recipe(**fields: object) -> Recipe:
+    return Recipe.model_validate({"name": "r", "lr": 0.1, "batch_size": 4, "steps": 10, **fields})
+
+
+def toy_cell(**fields: object) -> Cell:
+    defaults = {
+        "dataset": DatasetSpec(name="d"),
+        "num_train_images": 20,
+        "model": ModelSpec(name="m", family="cnn", stage_widths=(4,), stage_depths=(1,)),
+        "upstream": None,
+        "upstream_recipe": None,
+        "recipe": toy_recipe(),
+        "seed": 1,
+        "role": Role.STUDY,
+    }
+    return Cell.model_validate(defaults | fields)
+
+
+def fingerprint(cell: Cell, *, data_sha256: str = "a", upstream_fingerprint: str | None = None) -> str:
+    return cell.fingerprint(data_sha256=data_sha256, upstream_fingerprint=upstream_fingerprint)
+
+
+CHANGES: dict[str, object] = {
+    "optimizer": "sgd",
+    "lr": 0.2,
+    "momentum": 0.8,
+    "adam_beta2": 0.99,
+    "weight_decay": 0.1,
+    "batch_size": 8,
+    "steps": 11,
+    "warmup_steps": 2,
+    "label_smoothing": 0.1,
+    "clip_norm": 1.0,
+    "flip": True,
+    "crop_padding": 1,
+    "dev_fraction": 0.1,
+    "divergence_factor": 5.0,
+}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_every_field_of_the_recipe_that_trains_counts(field: str) -> None:
+    assert fingerprint(toy_cell(recipe=toy_recipe(**{field: CHANGES[field]}))) != fingerprint(toy_cell())
+
+
+def test_no_field_of_the_recipe_is_forgotten_here() -> None:
+    assert set(Recipe.model_fields) == {*CHANGES, "select", "vit", "cnn", "name", "reason"}
+
+
+def test_selection_on_the_dev_split_counts() -> None:
+    held_out = toy_cell(recipe=toy_recipe(dev_fraction=0.1))
+    assert fingerprint(held_out) != fingerprint(toy_cell(recipe=toy_recipe(dev_fraction=0.1, select="best_dev")))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"seed": 2},
+        {"num_train_images": 21},
+        {"dataset": DatasetSpec(name="d", flip_keeps_label=False)},
+        {"model": ModelSpec(name="m", family="cnn", stage_widths=(5,), stage_depths=(1,))},
+        {"model": ModelSpec(name="m", family="cnn", stage_widths=(4,), stage_depths=(2,))},
+        {"model": ModelSpec(name="m", family="vit", patch_size=2, width=8, depth=1, num_heads=2)},
+    ],
+)
+def test_what_else_trains_counts(changed: dict[str, object]) -> None:
+    assert fingerprint(toy_cell(**changed)) != fingerprint(toy_cell())
+
+
+def test_the_data_and_the_upstream_count() -> None:
+    cell = toy_cell()
+    assert len({fingerprint(cell), fingerprint(cell, data_sha256="b"), fingerprint(cell, upstream_fingerprint="c")}) == 3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"dataset": DatasetSpec(name="other", title="t", citation="c", license="l", num_classes=3)},
+        {"model": ModelSpec(name="other", family="cnn", stage_widths=(4,), stage_depths=(1,), citation="c")},
+        {"recipe": toy_recipe(name="other", reason="why")},
+        {"role": Role.UPSTREAM},
+    ],
+)
+def test_names_and_words_do_not_count(changed: dict[str, object]) -> None:
+    assert fingerprint(toy_cell(**changed)) == fingerprint(toy_cell())
+
+
+def test_a_family_trains_by_its_own_overrides_only() -> None:
+    recipe = toy_recipe(vit=FamilyTuning(lr=0.5, weight_decay=0.3), cnn=FamilyTuning(optimizer="sgd"))
+    vit, cnn = recipe.for_family("vit"), recipe.for_family("cnn")
+    assert (vit.lr, vit.weight_decay, vit.optimizer) == (0.5, 0.3, "adamw")
+    assert (cnn.lr, cnn.weight_decay, cnn.optimizer) == (0.1, 0.0, "sgd")
+    assert vit.vit == vit.cnn == FamilyTuning()
+
+
+def test_tuning_one_family_leaves_the_other_familys_cells_alone() -> None:
+    tuned, plain = toy_recipe(vit=FamilyTuning(lr=0.5)), toy_recipe()
+    assert fingerprint(toy_cell(recipe=tuned.for_family("cnn"))) == fingerprint(toy_cell(recipe=plain.for_family("cnn")))
+    assert fingerprint(toy_cell(recipe=tuned.for_family("vit"))) != fingerprint(toy_cell(recipe=plain.for_family("vit")))

@@ -5,6 +5,7 @@ that `--help` answers at once. Read `all_stages` first.
 """
 
 import json
+import os
 import signal
 import sys
 from enum import StrEnum
@@ -230,15 +231,21 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of stdout has gone (`| head`); what it wanted it has.
-        sys.stderr.close()
+        _abandon_stdout()
         sys.exit(ExitCode.ERROR)
     except OSError as error:
         if error.errno not in NO_SPACE_ERRNOS:
             raise
         _say(f"error: No space left on the disk ({error.filename or 'writing to stdout'}).")
         _say("  what to do: Free some space and run the same command again; finished cells are kept.")
+        _abandon_stdout()
         sys.exit(ExitCode.ERROR)
     sys.exit(ExitCode.DONE)
+
+
+def _abandon_stdout() -> None:
+    """Let Python's flush at exit go nowhere: it would fail again and change the exit code (Python manual, SIGPIPE)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(number: int, _frame: object) -> NoReturn:

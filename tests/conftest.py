@@ -5,6 +5,7 @@ The environment is set while pytest reads this file, so before any test module i
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,11 @@ import pytest
 from repro.workspace import HOME_VARIABLE, Workspace, prepare_home
 
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
+
+# A background job inherits ignored signals, and its children too; the tests of signals need them as a terminal gives them.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 _session_dir = Path(tempfile.mkdtemp(prefix="vitrepro-tests-"))
 _USER_FOLDERS = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "MPLCONFIGDIR", "TORCH_HOME", "HF_HOME", "HF_HUB_CACHE")

@@ -14,7 +14,7 @@ SIZES = (50, 150, 400, 1197)
 UPSTREAM_SIZES = (2000, 64000)
 NUM_IMAGES = 600
 LABELS = np.arange(NUM_IMAGES) % 10
-HOSTILE = "<script>alert('x')</script> \"quoted\" & $\\alpha$ \u202eevil\u202c " + "very_long_name_without_a_break" * 6
+HOSTILE = "<script>alert('x')</script> \"quoted\" & $\\alpha$ \u202eevil\u202c " + "very_long_name_without_a_break"
 MODELS: dict[Family, ModelSpec] = {
     "vit": ModelSpec(name="vit_micro", family="vit", patch_size=2, width=48, depth=4, num_heads=4, citation="A 2020"),
     "cnn": ModelSpec(name="resnet_micro", family="cnn", stage_widths=(24, 48), stage_depths=(1, 1), citation="B 2016"),

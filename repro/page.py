@@ -1,6 +1,6 @@
 """Results -> the page: what the templates are given, computed by pure code, and the rendering itself.
 
-`headline` builds the report's first sentence from the verdicts alone. Everything else arranges numbers that stand in `Results`.
+It arranges numbers that stand in `Results`; the first sentence comes from `repro.headline`.
 Must not know files, records or the PDF. Read `build_page` first.
 """
 
@@ -11,7 +11,8 @@ from pathlib import Path
 from repro.analysis.results import CellRow, ClaimResult, Results, Verdict
 from repro.catalog import Catalog
 from repro.figures import Figures
-from repro.formatting import FAMILY_NAMES, FILTERS, MINUS, count, enumeration
+from repro.formatting import FAMILY_NAMES, FILTERS, MINUS
+from repro.headline import headline
 from repro.plan import datasets_of, resolve_recipes
 from repro.records import CellStatus
 from repro.spec import Claim, DatasetSpec, Family, Measure, ModelSpec, Profile, Recipe, Role
@@ -27,8 +28,6 @@ PAPER_BIBTEX = """\
   year      = {2021},
   url       = {https://arxiv.org/abs/2010.11929}
 }"""
-MOST_NAMED = 2
-"""Claims of one verdict that the headline quotes; more are counted instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,27 +182,6 @@ def templates_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "report_templates"
 
 
-def headline(results: Results) -> str:
-    """One sentence that says what the run found, from the verdicts alone and never stronger than they are."""
-    num_done = sum(row.status is CellStatus.DONE for row in results.cells)
-    if num_done == 0:
-        return f"Nothing is measured yet: none of the {count(len(results.cells))} cells of this profile is finished."
-    num_cells = len(results.cells)
-    opening = "" if num_done == num_cells else f"so far, with {count(num_done)} of {count(num_cells)} cells finished, "
-    if not results.claims:
-        return _capitalised(f"{opening}this run reaches no verdict: it shows measurements only.")
-    opening += f"{'in miniature and ' if results.miniature else ''}on {_datasets(results.claims)}, this run "
-    statements = _statements_by_verdict(results.claims)
-    total = sum(len(found) for found in statements.values())
-    parts = [
-        _clause("supports", "that", statements[Verdict.SUPPORTED], total),
-        _clause("contradicts", "that", statements[Verdict.CONTRADICTED], total),
-        _clause("leaves open", "whether", statements[Verdict.INCONCLUSIVE], total),
-        _clause("gives different verdicts in different comparisons on", "whether", statements[None], total),
-    ]
-    return _capitalised(opening + enumeration([part for part in parts if part]) + ".")
-
-
 def measure_in_words(claim: Claim) -> tuple[str, str]:
     """What a claim measures, positive in its direction, and the unit on the accuracy scale."""
     ahead = FAMILY_NAMES[claim.ahead]
@@ -215,43 +193,6 @@ def measure_in_words(claim: Claim) -> tuple[str, str]:
         Measure.UPSTREAM_TREND: ("change of accuracy per tenfold of upstream images", "points per tenfold"),
     }
     return words[claim.measure]
-
-
-def _clause(verb: str, conjunction: str, statements: list[str], num_claims: int) -> str:
-    if not statements:
-        return ""
-    if len(statements) > MOST_NAMED:
-        return f"{verb} {len(statements)} of the {num_claims} claims tested"
-    return f"{verb} {enumeration([f'{conjunction} {_inside_a_sentence(text)}' for text in statements])}"
-
-
-def _statements_by_verdict(claims: tuple[ClaimResult, ...]) -> dict[Verdict | None, list[str]]:
-    """Each claim's statement once, under its verdict; under None where its comparisons differ."""
-    verdicts: dict[str, set[Verdict | None]] = defaultdict(set)
-    statements: dict[str, str] = {}
-    for result in claims:
-        verdicts[result.id].add(result.verdict)
-        statements[result.id] = result.claim.short or result.statement
-    sorted_out: dict[Verdict | None, list[str]] = {verdict: [] for verdict in (*Verdict, None)}
-    for claim_id, found in verdicts.items():
-        sorted_out[found.pop() if len(found) == 1 else None].append(statements[claim_id])
-    return sorted_out
-
-
-def _inside_a_sentence(statement: str) -> str:
-    """A statement without its final full stop and, unless it begins with a name like ViT, without its capital."""
-    text = statement.strip().rstrip(".")
-    first = text.split(" ", 1)[0]
-    return text if first[1:] != first[1:].lower() or len(first) < 2 else text[0].lower() + text[1:]
-
-
-def _capitalised(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
-
-
-def _datasets(claims: tuple[ClaimResult, ...]) -> str:
-    names = list(dict.fromkeys(result.dataset for result in claims))
-    return enumeration(names) if len(names) <= MOST_NAMED else f"{len(names)} data sets"
 
 
 def _entries(results: tuple[ClaimResult, ...], figures: tuple[Figure | None, ...], kind: str) -> tuple[LedgerEntry, ...]:

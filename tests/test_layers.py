@@ -17,9 +17,9 @@ PACKAGE = Path(__file__).parent.parent / "repro"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "workspace"}),
     frozenset({"spec"}),
-    frozenset({"catalog", "profiles", "records", "download", "formatting", "progress"}),
+    frozenset({"catalog", "profiles", "records", "formatting", "progress"}),
     frozenset({"plan", "analysis", "hardware", "datasets", "models", "training", "svg", "messages"}),
-    frozenset({"cell", "probe", "workers", "figures", "evidence"}),
+    frozenset({"cell", "probe", "workers", "figures", "evidence", "headline"}),
     frozenset({"forecast", "page"}),
     frozenset({"context", "rendering"}),
     frozenset({"stages", "worker", "renewal"}),

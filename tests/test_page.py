@@ -4,7 +4,8 @@ from report_fixtures import make_claim, make_gaps, make_groups, make_profile, ma
 from repro.analysis.results import ClaimResult, Results, Verdict
 from repro.catalog import load_catalog
 from repro.figures import draw_figures
-from repro.page import build_page, headline, measure_in_words
+from repro.headline import headline
+from repro.page import build_page, measure_in_words
 from repro.records import CellStatus
 from repro.spec import Role
 

@@ -1,0 +1,71 @@
+"""The report's first sentence: what the run found, from the verdicts alone and never stronger than they are.
+
+Must not know numbers, figures or the page. Read `headline` first.
+"""
+
+from collections import defaultdict
+
+from repro.analysis.results import ClaimResult, Results, Verdict
+from repro.formatting import count, enumeration
+from repro.records import CellStatus
+
+MOST_NAMED = 2
+"""Claims of one verdict that the headline quotes; more are counted instead."""
+
+
+def headline(results: Results) -> str:
+    """One sentence that says what the run found, from the verdicts alone and never stronger than they are."""
+    num_done = sum(row.status is CellStatus.DONE for row in results.cells)
+    if num_done == 0:
+        return f"Nothing is measured yet: none of the {count(len(results.cells))} cells of this profile is finished."
+    num_cells = len(results.cells)
+    opening = "" if num_done == num_cells else f"so far, with {count(num_done)} of {count(num_cells)} cells finished, "
+    if not results.claims:
+        return _capitalised(f"{opening}this run reaches no verdict: it shows measurements only.")
+    opening += f"{'in miniature and ' if results.miniature else ''}on {_datasets(results.claims)}, this run "
+    statements = _statements_by_verdict(results.claims)
+    total = sum(len(found) for found in statements.values())
+    parts = [
+        _clause("supports", "that", statements[Verdict.SUPPORTED], total),
+        _clause("contradicts", "that", statements[Verdict.CONTRADICTED], total),
+        _clause("leaves open", "whether", statements[Verdict.INCONCLUSIVE], total),
+        _clause("gives different verdicts in different comparisons on", "whether", statements[None], total),
+    ]
+    return _capitalised(opening + enumeration([part for part in parts if part]) + ".")
+
+
+def _clause(verb: str, conjunction: str, statements: list[str], num_claims: int) -> str:
+    if not statements:
+        return ""
+    if len(statements) > MOST_NAMED:
+        return f"{verb} {len(statements)} of the {num_claims} claims tested"
+    return f"{verb} {enumeration([f'{conjunction} {_inside_a_sentence(text)}' for text in statements])}"
+
+
+def _statements_by_verdict(claims: tuple[ClaimResult, ...]) -> dict[Verdict | None, list[str]]:
+    """Each claim's statement once, under its verdict; under None where its comparisons differ."""
+    verdicts: dict[str, set[Verdict | None]] = defaultdict(set)
+    statements: dict[str, str] = {}
+    for result in claims:
+        verdicts[result.id].add(result.verdict)
+        statements[result.id] = result.claim.short or result.statement
+    sorted_out: dict[Verdict | None, list[str]] = {verdict: [] for verdict in (*Verdict, None)}
+    for claim_id, found in verdicts.items():
+        sorted_out[found.pop() if len(found) == 1 else None].append(statements[claim_id])
+    return sorted_out
+
+
+def _inside_a_sentence(statement: str) -> str:
+    """A statement without its final full stop and, unless it begins with a name like ViT, without its capital."""
+    text = statement.strip().rstrip(".")
+    first = text.split(" ", 1)[0]
+    return text if first[1:] != first[1:].lower() or len(first) < 2 else text[0].lower() + text[1:]
+
+
+def _capitalised(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _datasets(claims: tuple[ClaimResult, ...]) -> str:
+    names = list(dict.fromkeys(result.dataset for result in claims))
+    return enumeration(names) if len(names) <= MOST_NAMED else f"{len(names)} data sets"

@@ -38,7 +38,8 @@ def _clause(verb: str, conjunction: str, statements: list[str], num_claims: int)
     if not statements:
         return ""
     if len(statements) > MOST_NAMED:
-        return f"{verb} {len(statements)} of the {num_claims} claims tested"
+        some = "all" if len(statements) == num_claims else f"{len(statements)} of the"
+        return f"{verb} {some} {num_claims} claims tested"
     return f"{verb} {enumeration([f'{conjunction} {_inside_a_sentence(text)}' for text in statements])}"
 
 

@@ -61,7 +61,7 @@ def test_every_needs_every_size_and_one_reversed_size_contradicts_it() -> None:
     reversed_at_one = only(toy_claim(), two_families({100: 80, 1000: -40}))
     assert reversed_at_one.verdict is Verdict.CONTRADICTED
     assert reversed_at_one.measured == pytest.approx(-0.1)
-    assert "holly below 0 at some of 2 points (97.5 % interval (Bonferroni))" in reversed_at_one.reason
+    assert "holly below 0 in some of 2 comparisons (97.5 % interval (Bonferroni))" in reversed_at_one.reason
 
 
 def test_the_point_that_contradicts_is_the_one_shown_not_the_noisiest() -> None:

@@ -47,7 +47,7 @@ def test_headline_does_not_take_sides_where_comparisons_differ(results: Results)
 def test_headline_counts_many_claims_instead_of_quoting_them(results: Results) -> None:
     names = ("scratch_cnn_ahead", "gap_narrows_with_data", "pretraining_helps_vit_more")
     sentence = headline(with_claims(results, **dict.fromkeys(names, Verdict.INCONCLUSIVE)))
-    assert sentence == "In miniature and on digits, this run leaves open 3 of the 3 claims tested."
+    assert sentence == "In miniature and on digits, this run leaves open all 3 claims tested."
 
 
 def test_headline_keeps_the_capitals_of_names(results: Results) -> None:

@@ -10,12 +10,12 @@ from repro.analysis.statistics import Scale
 from repro.formatting import Interval, log_odds, log_odds_interval, points, points_interval
 
 _PHRASES = {
-    ("every", Verdict.SUPPORTED): "above {least} at each of {count} points; weakest: {detail}",
-    ("every", Verdict.CONTRADICTED): "wholly below 0 at some of {count} points ({interval}); weakest: {detail}",
-    ("every", Verdict.INCONCLUSIVE): "not clear of {least} at each of {count} points; weakest: {detail}",
-    ("somewhere", Verdict.SUPPORTED): "above {least} at some of {count} points ({interval}); strongest: {detail}",
-    ("somewhere", Verdict.CONTRADICTED): "wholly below 0 at each of {count} points; strongest: {detail}",
-    ("somewhere", Verdict.INCONCLUSIVE): "not clear of {least} at any of {count} points ({interval}); strongest: {detail}",
+    ("every", Verdict.SUPPORTED): "above {least} in each of {count} comparisons; weakest: {detail}",
+    ("every", Verdict.CONTRADICTED): "wholly below 0 in some of {count} comparisons ({interval}); weakest: {detail}",
+    ("every", Verdict.INCONCLUSIVE): "not clear of {least} in each of {count} comparisons; weakest: {detail}",
+    ("somewhere", Verdict.SUPPORTED): "above {least} in some of {count} comparisons ({interval}); strongest: {detail}",
+    ("somewhere", Verdict.CONTRADICTED): "wholly below 0 in each of {count} comparisons; strongest: {detail}",
+    ("somewhere", Verdict.INCONCLUSIVE): "not clear of {least} in any of {count} comparisons ({interval}); strongest: {detail}",
 }
 """What the intervals of several points say."""
 _PHRASES_OF_ONE = {

@@ -7,6 +7,7 @@ Read `Profile` in `matrix` first, then `Cell`.
 
 from repro.spec.base import Family, Spec, alternatives, parse, slug
 from repro.spec.claims import Claim, Measure, Scope
+from repro.spec.distributions import DataFile, DataFormat, Distribution, HostSpec
 from repro.spec.matrix import (
     CONVERGENCE_FACTOR,
     CONVERGENCE_SUFFIX,
@@ -18,7 +19,7 @@ from repro.spec.matrix import (
     UpstreamInit,
     parse_init,
 )
-from repro.spec.parts import DatasetSource, DatasetSpec, FamilyTuning, ModelSpec, Recipe, RecipePatch
+from repro.spec.parts import DatasetSource, DatasetSpec, FamilyTuning, ModelSpec, Recipe, RecipePatch, StepsAt
 
 __all__ = [
     "CONVERGENCE_FACTOR",
@@ -27,10 +28,14 @@ __all__ = [
     "Cell",
     "CellBlock",
     "Claim",
+    "DataFile",
+    "DataFormat",
     "DatasetSource",
     "DatasetSpec",
+    "Distribution",
     "Family",
     "FamilyTuning",
+    "HostSpec",
     "Measure",
     "ModelSpec",
     "Profile",
@@ -39,6 +44,7 @@ __all__ = [
     "Role",
     "Scope",
     "Spec",
+    "StepsAt",
     "UpstreamInit",
     "alternatives",
     "parse",

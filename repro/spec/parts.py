@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from repro.spec.base import Family, Name, Positive, Spec
+from repro.spec.distributions import Distribution, Sha256
 
 
 class DatasetSource(StrEnum):
@@ -17,7 +18,7 @@ class DatasetSource(StrEnum):
 
     DIGITS = "digits"
     GLYPHS = "glyphs"
-    CIFAR10 = "cifar10"
+    FETCHED = "fetched"
     NPZ = "npz"
     FOLDER = "folder"
 
@@ -33,8 +34,10 @@ class DatasetSpec(Spec):
     """How the images are made or read; for a path of one's own it follows from the path."""
     path: Path | None = None
     """An `.npz` file or a folder `train/<class>/…`, `test/<class>/…`, for a data set of one's own."""
+    distribution: tuple[Distribution, ...] = ()
+    """The ways in which its files can be had, the preferred one first; all of them hold the same images."""
     image_size: Positive | None = None
-    """Side in pixels; a folder's images are box-resized to it, without it they must all have one size."""
+    """Side in pixels; a folder's or a download's images are box-resized to it. A folder without it holds one size only."""
     num_channels: Positive | None = None
     """1 or 3, where known beforehand."""
     num_classes: Positive | None = None
@@ -43,8 +46,12 @@ class DatasetSpec(Spec):
     """Whether a mirrored image still shows its class; where False no recipe mirrors it."""
     num_train_images: Positive | None = None
     """Training images, where known beforehand; a procedural data set is made with so many."""
-    content_sha256: str | None = None
+    content_sha256: Sha256 | None = None
     """Order-independent digest of images and labels, where the content is fixed; others are recorded at `fetch`."""
+    train_sha256: Sha256 | None = None
+    """Order-independent digest of the training part, as `repro.datasets.arrays.part_sha256` defines it, where it is known."""
+    test_sha256: Sha256 | None = None
+    """The same of the test part."""
     citation: str = ""
     """Whom to cite."""
     license: str = ""
@@ -98,6 +105,23 @@ class FamilyTuning(Spec):
     """Overrides the recipe's weight decay."""
 
 
+class StepsAt(Spec):
+    """How long training takes at training sets up to a size."""
+
+    up_to_images: Positive
+    """Largest training subset that this is for."""
+    steps: Positive
+    """Optimizer steps."""
+    warmup_steps: Annotated[int, Field(ge=0)]
+    """Steps of warm-up, among them."""
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> Self:
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} must be fewer than steps {self.steps}")
+        return self
+
+
 class Recipe(Spec):
     """How a model is trained. Same for both families except what `vit` and `cnn` set."""
 
@@ -116,9 +140,11 @@ class Recipe(Spec):
     batch_size: Positive
     """Images in one optimizer step."""
     steps: Positive
-    """Optimizer steps, the same at every training-set size."""
+    """Optimizer steps, at every training-set size that `steps_at` does not speak of."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps of linear warm-up from 0; cosine decay to 0 follows."""
+    steps_at: tuple[StepsAt, ...] = ()
+    """Steps at smaller training sets, in order of size; the first entry that a size does not exceed counts."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability mass that is spread over all classes."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
@@ -127,6 +153,16 @@ class Recipe(Spec):
     """Mirror each image with probability one half, where the data set allows it."""
     crop_padding: Annotated[int, Field(ge=0)] = 0
     """Reflect-pad by so many pixels and crop back at a random place; 0 does neither."""
+    trivial_augment: bool = False
+    """One random colour or geometric change an image, of random strength (TrivialAugment, wide; arXiv 2103.10158)."""
+    mixup_alpha: Annotated[float, Field(ge=0)] = 0.0
+    """Blend each image with another, by a share from Beta(alpha, alpha) (arXiv 1710.09412); 0 does not."""
+    cutmix_alpha: Annotated[float, Field(ge=0)] = 0.0
+    """Paste a box of another image, of an area from Beta(alpha, alpha) (arXiv 1905.04899); 0 does not."""
+    mix_probability: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the images that are mixed, where an alpha is above 0; with both, either has an even chance."""
+    erase_probability: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the images of which a box is replaced by noise (random erasing, arXiv 1708.04896)."""
     dev_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of the training subset held out to watch, and to choose the checkpoint where `select` says so."""
     select: Literal["last", "best_dev"] = "last"
@@ -146,7 +182,23 @@ class Recipe(Spec):
             raise ValueError("select = 'best_dev' needs dev_fraction > 0")
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps {self.warmup_steps} must be fewer than steps {self.steps}")
+        sizes = [entry.up_to_images for entry in self.steps_at]
+        if sizes != sorted(set(sizes)):
+            raise ValueError(f"steps_at must name sizes in ascending order, each once; it names {sizes}")
         return self
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are blended with, or cut into, one another."""
+        return self.mixup_alpha > 0 or self.cutmix_alpha > 0
+
+    def for_size(self, num_images: int) -> "Recipe":
+        """The recipe as it is used on a training subset of `num_images`: steps settled, no `steps_at` left."""
+        for entry in self.steps_at:
+            if num_images <= entry.up_to_images:
+                chosen = {"steps": entry.steps, "warmup_steps": entry.warmup_steps}
+                return self.model_copy(update={**chosen, "steps_at": ()})
+        return self.model_copy(update={"steps_at": ()})
 
     def for_family(self, family: Family) -> "Recipe":
         """The recipe as this family trains by it: overrides applied, none left."""
@@ -167,10 +219,16 @@ class RecipePatch(Spec):
     batch_size: Positive | None = None
     steps: Positive | None = None
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    steps_at: tuple[StepsAt, ...] | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = None
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     flip: bool | None = None
     crop_padding: Annotated[int, Field(ge=0)] | None = None
+    trivial_augment: bool | None = None
+    mixup_alpha: Annotated[float, Field(ge=0)] | None = None
+    cutmix_alpha: Annotated[float, Field(ge=0)] | None = None
+    mix_probability: Annotated[float, Field(gt=0, le=1)] | None = None
+    erase_probability: Annotated[float, Field(ge=0, le=1)] | None = None
     dev_fraction: Annotated[float, Field(ge=0, lt=0.5)] | None = None
     select: Literal["last", "best_dev"] | None = None
     divergence_factor: Annotated[float, Field(gt=1)] | None = None
@@ -181,8 +239,13 @@ class RecipePatch(Spec):
     reason: str | None = None
 
     def on_top_of(self, base: Recipe, *, name: str) -> Recipe:
-        """The recipe `name`: `base` with the fields that are set here. Raises ValidationError if they do not fit."""
+        """The recipe `name`: `base` with the fields that are set here. Raises ValidationError if they do not fit.
+
+        Steps of its own hold at every size: the base's `steps_at` is then left out unless it is given here too.
+        """
         changes = self.model_dump(exclude_unset=True, exclude={"base"})
+        if "steps" in changes:
+            changes.setdefault("steps_at", ())
         merged = base.model_dump() | changes | {"name": name}
         for family in ("vit", "cnn"):
             merged[family] = getattr(base, family).model_dump() | changes.get(family, {})

@@ -4,26 +4,35 @@ Must not know the matrix, other cells or who asks. Everything that it writes lie
 Read `run_cell` first.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import math
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from repro import __version__
-from repro.datasets import dev_split, load_pack, training_subset
-from repro.datasets.device import DeviceImages
+from repro.datasets import Pack, dev_split, load_pack, training_subset
+from repro.datasets.device import DeviceImages, PartImages
+from repro.datasets.streaming import place_images
 from repro.errors import CorruptFile, TrainingDiverged
-from repro.hardware import EnergyMeter, peak_memory_bytes, processor_name, start_peak_memory, usable_cores
+from repro.hardware import (
+    EnergyMeter,
+    image_budget_bytes,
+    peak_memory_bytes,
+    processor_name,
+    start_peak_memory,
+    usable_cores,
+)
 from repro.messages import Job
 from repro.models.build import build_model, load_backbone
 from repro.models.macs import count_forward_macs, count_parameters
@@ -35,6 +44,7 @@ from repro.records import (
     PREDICTIONS,
     RECORD,
     WEIGHTS,
+    Choice,
     Environment,
     EpochRow,
     Record,
@@ -43,7 +53,7 @@ from repro.records import (
     write_record,
 )
 from repro.training.checkpoint import load_state, save_state
-from repro.training.evaluation import evaluate
+from repro.training.evaluation import Evaluation, evaluate
 from repro.training.loop import Training, TrainingData, train
 from repro.training.precision import Precision
 from repro.training.seeds import derive_seed, generator_for
@@ -75,9 +85,6 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
     manifest = pack.manifest
     subset = training_subset(pack.y_train, cell.num_train_images, seed=cell.seed, dataset_sha256=manifest.content_sha256)
     fit, dev = dev_split(subset, pack.y_train, cell.recipe.dev_fraction, cell.seed)
-    layout = precision.memory_format
-    train_images = DeviceImages(pack, part="train", device=job.device, memory_format=layout)
-    test_images = DeviceImages(pack, part="test", device=job.device, memory_format=layout)
 
     seeds = {
         "weights": derive_seed("weights", cell.model.family, cell.seed),
@@ -98,34 +105,37 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
     # torch's stubs leave the memory_format overload untyped.
     model = model.to(device=job.device, memory_format=precision.memory_format)  # type: ignore[call-overload]
 
-    start_peak_memory(device=job.device)
-    meter = EnergyMeter(device=job.device)
-    joules_before = meter.joules()
-    training = train(
-        model,
-        TrainingData(
-            batch=train_images.batch,
-            train_positions=torch.from_numpy(fit),
-            dev_positions=torch.from_numpy(dev),
-            num_classes=manifest.num_classes,
-            flip_keeps_label=cell.dataset.flip_keeps_label,
-        ),
-        cell.recipe,
-        precision=precision,
-        order_seed=seeds["order"],
-        augmentation_seed=seeds["augmentation"],
-        state=state,
-        save=lambda new: save_state(folder / LAST, new, fingerprint=job.fingerprint),
-        progress=_follower(log, progress),
-    )
-    joules_after = meter.joules()
-    log(f"trained in {training.wall_s:.2f} s, weights of step {training.selected_step}")
-    write_epochs(folder, training.rows)
+    with _placed_images(pack, precision) as (train_images, test_images, placement):
+        start_peak_memory(device=job.device)
+        meter = EnergyMeter(device=job.device)
+        joules_before = meter.joules()
+        training = train(
+            model,
+            TrainingData(
+                batch=train_images.batch,
+                normalise=train_images.normalise,
+                train_positions=torch.from_numpy(fit),
+                dev_positions=torch.from_numpy(dev),
+                num_classes=manifest.num_classes,
+                flip_keeps_label=cell.dataset.flip_keeps_label,
+                prefetch=train_images.prefetch,
+            ),
+            cell.recipe,
+            precision=precision,
+            order_seed=seeds["order"],
+            augmentation_seed=seeds["augmentation"],
+            state=state,
+            save=lambda new: save_state(folder / LAST, new, fingerprint=job.fingerprint),
+            progress=_follower(log, progress),
+        )
+        joules_after = meter.joules()
+        log(f"trained in {training.wall_s:.2f} s, weights of step {training.selected_step}")
+        write_epochs(folder, training.rows)
 
-    # Every k-th image of a large subset: the pack's order is by digest, so they are a random sample.
-    sample = fit[:: -(-len(fit) // TRAIN_EVALUATION_IMAGES)]
-    on_train = evaluate(model, train_images.batch, positions_N=torch.from_numpy(sample), precision=precision)
-    on_test = evaluate(model, test_images.batch, positions_N=torch.arange(len(pack.y_test)), precision=precision)
+        # Every k-th image of a large subset: the pack's order is by digest, so they are a random sample.
+        sample = torch.from_numpy(fit[:: -(-len(fit) // TRAIN_EVALUATION_IMAGES)])
+        on_train = _evaluate(model, train_images, sample, precision)
+        on_test = _evaluate(model, test_images, torch.arange(len(pack.y_test)), precision)
     if not (math.isfinite(on_train.loss) and math.isfinite(on_test.loss)):
         raise TrainingDiverged(
             f"The weights of step {training.selected_step} are useless: their loss is {on_train.loss} on the training images "
@@ -159,7 +169,7 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
         device_shared=job.device_shared,
         resumed_from_step=training.resumed_from_step,
         seeds=seeds,
-        choices=job.choices,
+        choices=(*job.choices, placement),
         environment=describe_environment(job),
         started_at=started_at,
         finished_at=_now(),
@@ -168,6 +178,25 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
     write_record(folder, record)
     log(f"test accuracy {record.test_accuracy:.4f}, training accuracy {record.train_accuracy:.4f}")
     return record
+
+
+@contextlib.contextmanager
+def _placed_images(pack: Pack, precision: Precision) -> Iterator[tuple[PartImages, PartImages, Choice]]:
+    """Training images, test images, and whether all of them lie on the device; the training images have precedence."""
+    device, layout = precision.device_type, precision.memory_format
+    budget_bytes, origin = image_budget_bytes(device=device)
+    train_images, why_train = place_images(pack, part="train", device=device, memory_format=layout, budget_bytes=budget_bytes)
+    with train_images:
+        left_bytes = budget_bytes - (pack.x_train.nbytes if isinstance(train_images, DeviceImages) else 0)
+        test_images, why_test = place_images(pack, part="test", device=device, memory_format=layout, budget_bytes=left_bytes)
+        with test_images:
+            is_resident = isinstance(train_images, DeviceImages) and isinstance(test_images, DeviceImages)
+            value = "resident" if is_resident else "streamed"
+            yield train_images, test_images, Choice(what="images", value=value, reason=f"{why_train}; {why_test}; {origin}")
+
+
+def _evaluate(model: nn.Module, images: PartImages, positions_N: Tensor, precision: Precision) -> Evaluation:
+    return evaluate(model, images.normalised_batch, positions_N=positions_N, precision=precision, prefetch=images.prefetch)
 
 
 def describe_environment(job: Job) -> Environment:

@@ -5,6 +5,7 @@ know cells or profiles. Read `choose_device` first.
 """
 
 import contextlib
+import math
 import os
 import platform
 from collections.abc import Iterator
@@ -17,6 +18,13 @@ from repro.errors import EnvironmentProblem
 
 CPU_THREADS_PER_WORKER = 1
 """Two OpenMP threads that share two cores with anything else can be 50 times slower than one: see ARCHITECTURE.md."""
+
+IMAGE_BUDGET_VARIABLE = "VITREPRO_IMAGES_ON_DEVICE_GIB"
+"""Names how much device memory the images of one cell may fill."""
+GPU_SHARE_FOR_IMAGES = 2
+"""One part in so many of a GPU's free memory; the model, its gradients and activations need the rest."""
+CPU_SHARE_FOR_IMAGES = 4
+"""The same of main memory, where every worker holds images of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +245,34 @@ def available_memory_bytes() -> int:
         used = int(Path("/sys/fs/cgroup/memory.current").read_text())
         available = min(available, max(0, limit - used))
     return available
+
+
+def image_budget_bytes(*, device: str) -> tuple[int, str]:
+    """Bytes that one cell's images may fill on the device, and whence the number, in a few words.
+
+    Raises EnvironmentProblem when the environment variable that sets it is not a number of GiB.
+    """
+    stated = os.environ.get(IMAGE_BUDGET_VARIABLE)
+    if stated is not None:
+        try:
+            gib = float(stated)
+        except ValueError:
+            gib = math.nan
+        if not (math.isfinite(gib) and gib >= 0):
+            raise EnvironmentProblem(
+                f"{IMAGE_BUDGET_VARIABLE} is {stated!r}, which is not a number of GiB of 0 or more.",
+                remedy="Set it to a number such as 8 or 0.5 (0 leaves all images on the disk), or unset it.",
+            )
+        return int(gib * 2**30), f"{IMAGE_BUDGET_VARIABLE} is {stated}"
+    if device.startswith("cuda"):
+        import torch
+
+        free_bytes, _ = torch.cuda.mem_get_info()
+        # What the cell before has left in torch's cache is free as well, though not for the driver.
+        free_bytes += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return free_bytes // GPU_SHARE_FOR_IMAGES, f"half of the {free_bytes / 2**30:.1f} GiB that are free on the GPU"
+    free_bytes = available_memory_bytes()
+    return free_bytes // CPU_SHARE_FOR_IMAGES, f"a quarter of the {free_bytes / 2**30:.1f} GiB of memory that are available"
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -6,7 +6,7 @@ import pytest
 import spine
 
 from repro.cell import run_cell
-from repro.errors import CorruptFile, TrainingDiverged
+from repro.errors import CorruptFile, EnvironmentProblem, TrainingDiverged
 from repro.messages import Job
 from repro.records import EPOCHS, FAILURE, LAST, LOG, PREDICTIONS, RECORD, WEIGHTS, Record, read_predictions
 from repro.spec import Recipe
@@ -163,3 +163,47 @@ def test_a_training_that_blows_up_is_told_with_the_step_and_leaves_no_record(ste
     assert "Lower the recipe's lr" in caught.value.remedy
     assert not (folder_of(job) / RECORD).exists()
     assert not (folder_of(job) / PREDICTIONS).exists()
+
+
+def test_images_that_are_streamed_give_the_numbers_of_those_on_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cell_id in (CELL, UPSTREAM):
+        resident = run_undisturbed(job_of(cell_id, tmp_path / cell_id / "a"))
+        with monkeypatch.context() as patch:
+            patch.setenv("VITREPRO_IMAGES_ON_DEVICE_GIB", "0")
+            streamed = run_undisturbed(job_of(cell_id, tmp_path / cell_id / "b"))
+        assert numbers(streamed) == numbers(resident)
+        assert streamed.dev_accuracy == resident.dev_accuracy
+        placements = [record.choices[-1] for record in (resident, streamed)]
+        assert [(choice.what, choice.value) for choice in placements] == [("images", "resident"), ("images", "streamed")]
+        assert "a quarter of the" in placements[0].reason
+        assert placements[1].reason.endswith("VITREPRO_IMAGES_ON_DEVICE_GIB is 0")
+
+
+def test_the_training_images_come_first_where_not_all_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 40 training images of 64 bytes, which leave nothing for the 20 test images.
+    monkeypatch.setenv("VITREPRO_IMAGES_ON_DEVICE_GIB", str(40 * 64 / 2**30))
+    record = run_undisturbed(job_of(CELL, tmp_path))
+    assert record.choices[-1].value == "streamed"
+    assert "train images fit into" in record.choices[-1].reason
+    assert "test images exceed the 0 GiB" in record.choices[-1].reason
+
+
+def test_an_impossible_budget_is_told_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITREPRO_IMAGES_ON_DEVICE_GIB", "much")
+    job = job_of(CELL, tmp_path)
+    with pytest.raises(EnvironmentProblem, match=r"VITREPRO_IMAGES_ON_DEVICE_GIB is 'much'"):
+        run_undisturbed(job)
+    assert not (folder_of(job) / RECORD).exists()
+
+
+def test_a_cell_with_strongly_changed_images_resumes_bitwise(tmp_path: Path) -> None:
+    changes = {"trivial_augment": True, "mixup_alpha": 0.8, "cutmix_alpha": 1.0, "erase_probability": 0.25, "flip": True}
+    recipe = Recipe.model_validate({"name": "strong", "lr": 0.01, "batch_size": 8, "steps": 12} | changes)
+    undisturbed = run_undisturbed(job_of(CELL, tmp_path / "a", recipe=recipe))
+    job = job_of(CELL, tmp_path / "b", recipe=recipe)
+    run_killed_after(job, 6)
+    record = run_undisturbed(job)
+    assert record.resumed_from_step is not None
+    assert numbers(record) == numbers(undisturbed)

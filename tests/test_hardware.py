@@ -18,6 +18,7 @@ from repro.hardware import (
     available_memory_bytes,
     choose_device,
     cuda_problem,
+    image_budget_bytes,
     peak_memory_bytes,
     processor_name,
     survey_gpus,
@@ -177,3 +178,31 @@ def test_a_real_gpu_is_chosen_and_its_energy_counted() -> None:
     torch.cuda.synchronize()
     after = meter.joules()
     assert before is None or (after is not None and after >= before)
+
+
+def test_images_may_fill_a_quarter_of_the_memory_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VITREPRO_IMAGES_ON_DEVICE_GIB", raising=False)
+    monkeypatch.setattr(hardware, "available_memory_bytes", lambda: 2**33)
+    assert image_budget_bytes(device="cpu") == (2**31, "a quarter of the 8.0 GiB of memory that are available")
+
+
+def test_images_may_fill_half_of_a_gpus_free_memory_and_of_torchs_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VITREPRO_IMAGES_ON_DEVICE_GIB", raising=False)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (10 * 2**30, 80 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 7 * 2**30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 2**30)
+    assert image_budget_bytes(device="cuda") == (2**33, "half of the 16.0 GiB that are free on the GPU")
+
+
+@pytest.mark.parametrize(("stated", "size_bytes"), [("0", 0), ("0.5", 2**29), ("24", 24 * 2**30)])
+def test_the_memory_for_images_can_be_set(stated: str, size_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITREPRO_IMAGES_ON_DEVICE_GIB", stated)
+    for device in ("cpu", "cuda"):
+        assert image_budget_bytes(device=device) == (size_bytes, f"VITREPRO_IMAGES_ON_DEVICE_GIB is {stated}")
+
+
+@pytest.mark.parametrize("stated", ["", "much", "-1", "nan", "inf", "1e999"])
+def test_memory_for_images_that_is_no_number_is_an_error(stated: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITREPRO_IMAGES_ON_DEVICE_GIB", stated)
+    with pytest.raises(EnvironmentProblem, match=r"VITREPRO_IMAGES_ON_DEVICE_GIB is '.*', which is not a number of GiB"):
+        image_budget_bytes(device="cpu")

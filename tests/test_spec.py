@@ -3,9 +3,26 @@
 import tomllib
 
 import pytest
+from pydantic import ValidationError
 
 from repro.errors import ProfileError
-from repro.spec import Cell, DatasetSpec, FamilyTuning, ModelSpec, Profile, Recipe, Role, UpstreamInit, parse, parse_init, slug
+from repro.spec import (
+    Cell,
+    DataFile,
+    DataFormat,
+    DatasetSpec,
+    Distribution,
+    FamilyTuning,
+    ModelSpec,
+    Profile,
+    Recipe,
+    RecipePatch,
+    Role,
+    UpstreamInit,
+    parse,
+    parse_init,
+    slug,
+)
 
 GOOD = """
 name = "mine"
@@ -146,6 +163,10 @@ def toy_recipe(**fields: object) -> Recipe:
     return Recipe.model_validate({"name": "r", "lr": 0.1, "batch_size": 4, "steps": 10, **fields})
 
 
+def recipe_as_written(**fields: object) -> Recipe:
+    return parse(Recipe, {"name": "r", "lr": 0.1, "batch_size": 4, "steps": 10, **fields}, origin="recipes.toml")
+
+
 def toy_cell(**fields: object) -> Cell:
     defaults = {
         "dataset": DatasetSpec(name="d"),
@@ -177,6 +198,11 @@ CHANGES: dict[str, object] = {
     "clip_norm": 1.0,
     "flip": True,
     "crop_padding": 1,
+    "trivial_augment": True,
+    "mixup_alpha": 0.2,
+    "cutmix_alpha": 1.0,
+    "mix_probability": 0.5,
+    "erase_probability": 0.25,
     "dev_fraction": 0.1,
     "divergence_factor": 5.0,
 }
@@ -188,7 +214,61 @@ def test_every_field_of_the_recipe_that_trains_counts(field: str) -> None:
 
 
 def test_no_field_of_the_recipe_is_forgotten_here() -> None:
-    assert set(Recipe.model_fields) == {*CHANGES, "select", "vit", "cnn", "name", "reason"}
+    assert set(Recipe.model_fields) == {*CHANGES, "select", "steps_at", "vit", "cnn", "name", "reason"}
+
+
+def test_a_field_that_is_left_at_its_default_does_not_count() -> None:
+    # So that a field which a later version adds leaves the cells of earlier ones finished.
+    plain = toy_cell()
+    spelt_out = toy_cell(recipe=Recipe.model_validate(toy_recipe().model_dump()))
+    assert fingerprint(spelt_out) == fingerprint(plain)
+    assert fingerprint(plain) == "7cbc64674542f00893d55e969be0ba0294d049d76d9a05cefd01331747904ff1"
+
+
+STEPS_AT = [
+    {"up_to_images": 10, "steps": 3, "warmup_steps": 1},
+    {"up_to_images": 100, "steps": 5, "warmup_steps": 2},
+]
+
+
+@pytest.mark.parametrize(("num_images", "steps"), [(1, (3, 1)), (10, (3, 1)), (11, (5, 2)), (100, (5, 2)), (101, (10, 0))])
+def test_steps_follow_the_size_of_the_training_set(num_images: int, steps: tuple[int, int]) -> None:
+    settled = recipe_as_written(steps_at=STEPS_AT).for_size(num_images)
+    assert (settled.steps, settled.warmup_steps) == steps
+    assert settled.steps_at == (), "a cell's recipe is settled, so that sizes it does not have do not count in its fingerprint"
+
+
+@pytest.mark.parametrize(
+    ("steps_at", "complaint"),
+    [
+        (STEPS_AT[::-1], "ascending order"),
+        ([STEPS_AT[0], STEPS_AT[0]], "each once"),
+        ([{"up_to_images": 10, "steps": 3, "warmup_steps": 3}], "must be fewer than steps 3"),
+    ],
+)
+def test_steps_that_make_no_sense_are_refused(steps_at: list[dict[str, int]], complaint: str) -> None:
+    with pytest.raises(ProfileError, match=complaint):
+        recipe_as_written(steps_at=steps_at)
+
+
+def test_steps_of_ones_own_hold_at_every_size() -> None:
+    base = recipe_as_written(steps_at=STEPS_AT)
+    assert RecipePatch(base="r", steps=7).on_top_of(base, name="mine").for_size(5).steps == 7
+    assert RecipePatch(base="r", lr=0.5).on_top_of(base, name="mine").for_size(5).steps == 3
+    own = parse(RecipePatch, {"base": "r", "steps": 7, "steps_at": STEPS_AT[:1]}, origin="mine.toml")
+    assert own.on_top_of(base, name="mine").for_size(5).steps == 3
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x.bin", "a/../../x", "https://host/x", "a\\b", ""])
+def test_a_data_file_lies_below_its_host(path: str) -> None:
+    with pytest.raises(ValidationError):
+        DataFile(host="toronto", path=path)
+
+
+def test_the_files_of_a_distribution_have_names_of_their_own() -> None:
+    files = tuple(DataFile(host="huggingface", path=f"{part}/data.parquet") for part in ("train", "test"))
+    with pytest.raises(ValidationError, match="have one name"):
+        Distribution(format=DataFormat.CIFAR10_PARQUET, file=files)
 
 
 def test_selection_on_the_dev_split_counts() -> None:

@@ -80,7 +80,7 @@ class CellBlock(Spec):
     seeds: Positive | None = None
     """Number of seeds, where it differs from the profile's."""
     convergence_check_at: tuple[Size, ...] = ()
-    """Sizes at which seed 1 is trained once more with four times the steps, as recipe `NAME+4x`."""
+    """Sizes at which the first seed is trained once more with four times the steps, as recipe `NAME+4x`."""
 
     @model_validator(mode="after")
     def _upstream_has_a_recipe(self) -> Self:
@@ -97,7 +97,11 @@ class Profile(Spec):
     description: str = ""
     """One sentence for `list profiles`."""
     seeds: Positive = 3
-    """Seeds 1 … n for every block that does not say otherwise."""
+    """Number of seeds for every block that does not say otherwise."""
+    first_seed: Positive = 1
+    """The first of them; the others follow by one. Dev-split tuning uses seeds that no study uses, from 101."""
+    smaller: Name | None = None
+    """A shipped profile that takes less time, named where the forecast is long."""
     miniature: bool = False
     """Whether the verdicts are marked as a miniature of the study rather than the study."""
     claims: tuple[Name, ...] = ()
@@ -174,5 +178,9 @@ class Cell(Spec):
 
 @lru_cache(maxsize=1024)
 def _decisive(spec: ModelSpec | Recipe) -> dict[str, Any]:
-    """The fields that decide the numbers: all but names and words."""
-    return spec.model_dump(mode="json", exclude={"name", "citation", "reason"})
+    """The fields that decide the numbers: all but names, words and what is left at its default.
+
+    So a field that is new to the kit, and off where it is not named, leaves earlier cells what they were; a default that
+    changes its meaning needs another TRAINING_SEMANTICS.
+    """
+    return spec.model_dump(mode="json", exclude={"name", "citation", "reason"}, exclude_defaults=True)

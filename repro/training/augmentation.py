@@ -1,33 +1,52 @@
 """Augmentation of a whole batch at once, on the device that holds it.
 
-Shape letters: B batch, C channels, H height, W width. Must not know recipes' names or models. Read `augment` first.
+Grey values are cropped, mirrored and changed, then normalised, then partly erased; mixing with one another (`mixing.mix`) comes
+after that. Shape letters: B batch, C channels, H height, W width. Must not know recipes' names or models. Read `augment` first.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from repro.spec import Recipe
+from repro.training.mixing import erase
+from repro.training.seeds import generator_for
+from repro.training.trivial_augment import trivial_augment
 
-def augment(x_BCHW: Tensor, *, flip: bool, crop_padding: int, generator: torch.Generator) -> Tensor:
-    """Float images (B, C, H, W) → the same shape, each mirrored and shifted by its own draw from `generator`.
 
-    The generator must live on the images' device.
+def augment(x_BCHW: Tensor, recipe: Recipe, *, flip: bool, normalise: Callable[[Tensor], Tensor], seed: int) -> Tensor:
+    """Float images (B, C, H, W) of grey values 0 … 255 → normalised images of the same shape, each changed by its own draws.
+
+    All draws follow from `seed`, whatever the device; only those of flip, crop and noise differ between a CPU and a GPU. `flip`
+    is the recipe's where the data set allows it.
     """
-    if crop_padding:
-        x_BCHW = reflect_pad_crop(x_BCHW, crop_padding, generator=generator)
-    if flip:
-        x_BCHW = random_flip(x_BCHW, generator=generator)
+    if flip or recipe.crop_padding:
+        generator = generator_for(seed, device=x_BCHW.device.type)
+        if recipe.crop_padding:
+            x_BCHW = reflect_pad_crop(x_BCHW, recipe.crop_padding, generator=generator)
+        if flip:
+            x_BCHW = random_flip(x_BCHW, generator=generator)
+    if recipe.trivial_augment:
+        x_BCHW = trivial_augment(x_BCHW, seed=seed)
+    x_BCHW = normalise(x_BCHW)
+    if recipe.erase_probability:
+        x_BCHW = erase(x_BCHW, probability=recipe.erase_probability, seed=seed)
     return x_BCHW
 
 
 def random_flip(x_BCHW: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Mirror each image left to right with probability one half."""
+    """Mirror each image left to right with probability one half. The generator must live on the images' device."""
     is_flipped_B = torch.rand(len(x_BCHW), device=x_BCHW.device, generator=generator) < 0.5
     return torch.where(is_flipped_B.view(-1, 1, 1, 1), x_BCHW.flip(-1), x_BCHW)
 
 
 def reflect_pad_crop(x_BCHW: Tensor, padding: int, *, generator: torch.Generator) -> Tensor:
-    """Pad by reflection and crop each image back to its size at its own random offset in 0 … 2 * padding."""
+    """Pad by reflection and crop each image back to its size at its own random offset in 0 … 2 * padding.
+
+    The generator must live on the images' device.
+    """
     B, C, H, W = x_BCHW.shape
     padded = functional.pad(x_BCHW, (padding,) * 4, mode="reflect")
     offsets_2B = torch.randint(0, 2 * padding + 1, (2, B), device=x_BCHW.device, generator=generator)

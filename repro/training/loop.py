@@ -17,10 +17,11 @@ from repro.errors import TrainingDiverged
 from repro.records import EpochRow
 from repro.spec import Recipe
 from repro.training.augmentation import augment
-from repro.training.evaluation import evaluate
+from repro.training.evaluation import Batches, Prefetch, evaluate, no_prefetch
+from repro.training.mixing import mix
 from repro.training.optimization import learning_rate, make_optimizer
 from repro.training.precision import Precision
-from repro.training.seeds import BatchStream, derive_seed, generator_for
+from repro.training.seeds import BatchStream, derive_seed
 
 LOWER_THE_RATE = "Lower the recipe's lr, lengthen warmup_steps or set clip_norm; the cell's log shows the losses before."
 INTERVALS_PER_RUN = 20
@@ -31,8 +32,10 @@ INTERVALS_PER_RUN = 20
 class TrainingData:
     """What a training sees of a data set."""
 
-    batch: Callable[[Tensor], tuple[Tensor, Tensor]]
-    """Positions int64 (B,) → images float (B, C, H, W) on the device and labels int64 (B,)."""
+    batch: Batches
+    """Positions int64 (B,) → grey values 0 … 255, float (B, C, H, W) on the device, and labels int64 (B,)."""
+    normalise: Callable[[Tensor], Tensor]
+    """Grey values → what the model takes, float (B, C, H, W)."""
     train_positions: Tensor
     """Positions of the images that are trained on, int64 (N,)."""
     dev_positions: Tensor
@@ -41,6 +44,13 @@ class TrainingData:
     """Number of classes."""
     flip_keeps_label: bool
     """Whether mirroring is allowed."""
+    prefetch: Prefetch = no_prefetch
+    """A hint: these positions, int64 (B,), will be asked for next."""
+
+    def normalised_batch(self, positions_B: Tensor) -> tuple[Tensor, Tensor]:
+        """As `batch`, the images normalised: what is evaluated."""
+        x_BCHW, labels_B = self.batch(positions_B)
+        return self.normalise(x_BCHW), labels_B
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +102,24 @@ def train(
     resumed_from_step = step or None
 
     started = time.perf_counter()
+    upcoming = data.train_positions[stream.indices(step)]
     while step < recipe.steps:
         first, last = step, min(step + interval, recipe.steps)
         losses = torch.zeros(last - first, device=device)
         num_correct = torch.zeros((), device=device, dtype=torch.int64)
         model.train()
         for step in range(first, last):
-            positions = data.train_positions[stream.indices(step)]
+            positions, upcoming = upcoming, data.train_positions[stream.indices(step + 1)]
             losses[step - first], correct = train_step(
-                model, optimizer, data, recipe, positions, step=step, precision=precision, augmentation_seed=augmentation_seed
+                model,
+                optimizer,
+                data,
+                recipe,
+                positions,
+                upcoming_B=upcoming if step + 1 < recipe.steps else None,
+                step=step,
+                precision=precision,
+                augmentation_seed=augmentation_seed,
             )
             num_correct += correct
         step = last
@@ -108,7 +127,13 @@ def train(
 
         dev = None
         if len(data.dev_positions):
-            dev = evaluate(model, data.batch, positions_N=data.dev_positions, precision=precision)
+            dev = evaluate(
+                model,
+                data.normalised_batch,
+                positions_N=data.dev_positions,
+                precision=precision,
+                prefetch=data.prefetch,
+            )
             if not math.isfinite(dev.loss):
                 raise TrainingDiverged(f"The dev loss became {dev.loss} after step {step}.", remedy=LOWER_THE_RATE)
             # A tie goes to the later weights: a small dev split has many, and the schedule ends where it means to.
@@ -158,21 +183,41 @@ def train_step(
     recipe: Recipe,
     positions_B: Tensor,
     *,
+    upcoming_B: Tensor | None,
     step: int,
     precision: Precision,
     augmentation_seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """One optimizer step; returns loss and number of correct answers as scalars on the device, without waiting for them."""
+    """One optimizer step; returns loss and number of correct answers as scalars on the device, without waiting for them.
+
+    `upcoming_B` are the next step's positions, None at the end of the run. An answer on a mixed image is correct if it is the
+    label with the larger share.
+    """
     x_BCHW, labels_B = data.batch(positions_B)
+    if upcoming_B is not None:
+        data.prefetch(upcoming_B)
+    seed = derive_seed("step", augmentation_seed, step)
     flip = recipe.flip and data.flip_keeps_label
-    if flip or recipe.crop_padding:
-        generator = generator_for(derive_seed("step", augmentation_seed, step), device=x_BCHW.device.type)
-        x_BCHW = augment(x_BCHW, flip=flip, crop_padding=recipe.crop_padding, generator=generator)
+    x_BCHW = augment(x_BCHW, recipe, flip=flip, normalise=data.normalise, seed=seed)
+    mixed = None
+    if recipe.mixes:
+        mixed = mix(
+            x_BCHW,
+            labels_B,
+            mixup_alpha=recipe.mixup_alpha,
+            cutmix_alpha=recipe.cutmix_alpha,
+            probability=recipe.mix_probability,
+            seed=seed,
+        )
+        x_BCHW, labels_B = mixed.x_BCHW, mixed.main_labels()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, recipe)
     with precision.autocast():
         logits_BK = model(x_BCHW)
-    loss = functional.cross_entropy(logits_BK.float(), labels_B, label_smoothing=recipe.label_smoothing)
+    if mixed is not None:
+        loss = mixed.loss(logits_BK.float(), label_smoothing=recipe.label_smoothing)
+    else:
+        loss = functional.cross_entropy(logits_BK.float(), labels_B, label_smoothing=recipe.label_smoothing)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     if recipe.clip_norm is not None:

@@ -1,4 +1,4 @@
-"""Device batches: the right images, normalised by the training part, in the layout asked for."""
+"""Device batches: the right images in grey values, the layout asked for, and normalised by the training part."""
 
 from pathlib import Path
 
@@ -39,21 +39,35 @@ def test_batches_are_the_images_asked_for(pack: Pack, memory_format: torch.memor
     x_BCHW, labels_B = images.batch(positions_B)
     assert (x_BCHW.shape, x_BCHW.dtype, labels_B.dtype) == ((4, 3, 5, 5), torch.float32, torch.int64)
     assert x_BCHW.is_contiguous(memory_format=memory_format)
-    assert np.allclose(x_BCHW.numpy(), expected(pack, pack.x_train[[7, 0, 39, 7]]), atol=1e-5)
+    assert np.array_equal(x_BCHW.numpy(), pack.x_train[[7, 0, 39, 7]].transpose(0, 3, 1, 2))
+    normalised_BCHW = images.normalise(x_BCHW)
+    assert normalised_BCHW.is_contiguous(memory_format=memory_format)
+    assert np.allclose(normalised_BCHW.numpy(), expected(pack, pack.x_train[[7, 0, 39, 7]]), atol=1e-5)
+    assert torch.equal(images.normalised_batch(positions_B)[0], normalised_BCHW)
     assert labels_B.tolist() == pack.y_train[[7, 0, 39, 7]].tolist()
 
 
 def test_the_whole_training_part_has_mean_zero_and_deviation_one(pack: Pack) -> None:
-    x_NCHW, _ = DeviceImages(pack, part="train", device="cpu").batch(torch.arange(40))
+    x_NCHW, _ = DeviceImages(pack, part="train", device="cpu").normalised_batch(torch.arange(40))
     assert torch.allclose(x_NCHW.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-5)
     assert torch.allclose(x_NCHW.std(dim=(0, 2, 3), correction=0), torch.tensor([1.0, 0.0, 1.0]), atol=1e-5)
 
 
 def test_the_test_part_is_normalised_by_the_training_part(pack: Pack) -> None:
-    x_NCHW, labels_N = DeviceImages(pack, part="test", device="cpu").batch(torch.arange(10))
+    x_NCHW, labels_N = DeviceImages(pack, part="test", device="cpu").normalised_batch(torch.arange(10))
     assert np.allclose(x_NCHW.numpy(), expected(pack, pack.x_test), atol=1e-5)
     assert labels_N.tolist() == pack.y_test.tolist()
     assert x_NCHW[:, 0].mean() < -0.5
+
+
+def test_normalising_is_bitwise_one_product_and_one_sum(pack: Pack) -> None:
+    # As batches were normalised when they left this class: the numbers of earlier records depend on it.
+    images = DeviceImages(pack, part="train", device="cpu", memory_format=torch.channels_last)
+    std = np.array([value or 1.0 for value in pack.manifest.std])
+    scale_C = torch.tensor(1 / (255 * std), dtype=torch.float32)
+    shift_C = torch.tensor(-np.array(pack.manifest.mean) / std, dtype=torch.float32)
+    x_NHWC = torch.from_numpy(np.array(pack.x_train)).float().mul_(scale_C).add_(shift_C)
+    assert torch.equal(images.normalised_batch(torch.arange(40))[0], x_NHWC.permute(0, 3, 1, 2))
 
 
 def test_a_batch_may_be_changed_in_place(pack: Pack) -> None:
@@ -67,7 +81,8 @@ def test_a_batch_may_be_changed_in_place(pack: Pack) -> None:
 @pytest.mark.gpu
 def test_a_gpu_gives_the_same_batches(pack: Pack) -> None:
     positions_B = torch.arange(0, 40, 3)
-    on_cpu, _ = DeviceImages(pack, part="train", device="cpu").batch(positions_B)
-    on_gpu, labels_B = DeviceImages(pack, part="train", device="cuda", memory_format=torch.channels_last).batch(positions_B)
+    on_cpu, _ = DeviceImages(pack, part="train", device="cpu").normalised_batch(positions_B)
+    images = DeviceImages(pack, part="train", device="cuda", memory_format=torch.channels_last)
+    on_gpu, labels_B = images.normalised_batch(positions_B)
     assert on_gpu.device.type == labels_B.device.type == "cuda"
     assert torch.allclose(on_gpu.cpu(), on_cpu, atol=1e-6)

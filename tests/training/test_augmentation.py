@@ -1,13 +1,32 @@
-"""Flip and crop move pixels as they say, each image by its own draw."""
+"""Flip and crop move pixels as they say, each image by its own draw; the parts of `augment` come in their order."""
 
+import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
+from training_toy import RECIPE, STRONG
 
+from repro.spec import Recipe
 from repro.training.augmentation import augment, random_flip, reflect_pad_crop
+from repro.training.mixing import erase
+from repro.training.trivial_augment import trivial_augment
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def greys(*shape: int) -> Tensor:
+    return torch.randint(0, 256, shape, generator=generator()).float()
+
+
+def normalise(x_BCHW: Tensor) -> Tensor:
+    return (x_BCHW - 100) / 50
+
+
+def augmented(x_BCHW: Tensor, *, seed: int = 5, flip: bool = False, **changes: object) -> Tensor:
+    recipe = Recipe.model_validate(RECIPE.model_dump() | {"flip": flip} | changes)
+    return augment(x_BCHW, recipe, flip=flip, normalise=normalise, seed=seed)
 
 
 def test_a_flip_gives_the_image_or_its_mirror_image() -> None:
@@ -29,14 +48,50 @@ def test_a_crop_is_a_window_of_the_reflected_image() -> None:
     assert (matches.sum(dim=0) > 0).all(), "every offset is drawn"
 
 
-def test_nothing_asked_is_nothing_done() -> None:
-    x_BCHW = torch.randn(4, 1, 8, 8, generator=generator())
-    assert torch.equal(augment(x_BCHW, flip=False, crop_padding=0, generator=generator()), x_BCHW)
+def test_nothing_asked_is_nothing_done_but_normalised() -> None:
+    x_BCHW = greys(4, 1, 8, 8)
+    assert torch.equal(augmented(x_BCHW), normalise(x_BCHW))
 
 
-def test_draws_come_from_the_generator_alone() -> None:
-    x_BCHW = torch.randn(16, 1, 8, 8, generator=generator())
-    first = augment(x_BCHW, flip=True, crop_padding=1, generator=generator(5))
+def test_a_recipes_flip_needs_the_data_sets_permission() -> None:
+    x_BCHW = greys(16, 1, 8, 8)
+    recipe = RECIPE.model_copy(update={"flip": True})
+    assert torch.equal(augment(x_BCHW, recipe, flip=False, normalise=normalise, seed=5), normalise(x_BCHW))
+
+
+@pytest.mark.parametrize("shape", [(16, 1, 8, 8), (16, 3, 7, 5), (5, 3, 2, 3)], ids=str)
+def test_draws_come_from_the_seed_alone(shape: tuple[int, ...]) -> None:
+    x_BCHW = greys(*shape)
+
+    def strong(seed: int) -> Tensor:
+        return augment(x_BCHW, STRONG, flip=True, normalise=normalise, seed=seed)
+
+    first = strong(5)
+    assert first.shape == x_BCHW.shape
     torch.manual_seed(0)
-    assert torch.equal(augment(x_BCHW, flip=True, crop_padding=1, generator=generator(5)), first)
-    assert not torch.equal(augment(x_BCHW, flip=True, crop_padding=1, generator=generator(6)), first)
+    assert torch.equal(strong(5), first)
+    assert not torch.equal(strong(6), first)
+
+
+def test_grey_values_are_changed_before_they_are_normalised_and_noise_comes_after() -> None:
+    x_BCHW = greys(32, 3, 8, 8)
+    moved = reflect_pad_crop(x_BCHW, 2, generator=(draws := generator(5)))
+    moved = random_flip(moved, generator=draws)
+    expected = erase(normalise(trivial_augment(moved, seed=5)), probability=0.5, seed=5)
+    got = augmented(x_BCHW, flip=True, crop_padding=2, trivial_augment=True, erase_probability=0.5)
+    assert torch.equal(got, expected)
+
+
+def test_one_change_does_not_alter_the_draws_of_another() -> None:
+    x_BCHW = greys(32, 3, 8, 8)
+    is_erased = augmented(x_BCHW, erase_probability=0.5) != normalise(x_BCHW)
+    changed = augmented(x_BCHW, trivial_augment=True)
+    both = augmented(x_BCHW, trivial_augment=True, erase_probability=0.5)
+    assert torch.equal(both[~is_erased], changed[~is_erased])
+
+
+def test_the_batch_given_stays_as_it_was() -> None:
+    x_BCHW = greys(32, 3, 8, 8)
+    kept = x_BCHW.clone()
+    augment(x_BCHW, STRONG, flip=True, normalise=normalise, seed=1)
+    assert torch.equal(x_BCHW, kept)

@@ -21,8 +21,16 @@ def test_a_partial_last_batch_counts_in_full(monkeypatch: pytest.MonkeyPatch) ->
         return images[positions], labels[positions]
 
     model = nn.Identity().train()
-    result = evaluate(model, batch, positions_N=torch.arange(10), precision=CPU)
+    announced: list[list[int]] = []
+    result = evaluate(
+        model,
+        batch,
+        positions_N=torch.arange(10),
+        precision=CPU,
+        prefetch=lambda positions: announced.append([len(seen), *positions.tolist()]),
+    )
     assert seen == [4, 4, 2]
+    assert announced == [[1, 4, 5, 6, 7], [2, 8, 9]], "each chunk while the one before is computed"
     assert not model.training
     assert result.accuracy == pytest.approx((images.argmax(1) == labels).float().mean().item())
     assert result.loss == pytest.approx(functional.cross_entropy(images, labels).item(), rel=1e-6)

@@ -1,19 +1,24 @@
 """Training learns, resumes bitwise, names the step of a divergence, and treats both families alike."""
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from training_toy import CNN, CPU, RECIPE, VIT, toy_data, toy_model
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from training_toy import CNN, CPU, RECIPE, STRONG, VIT, grey_data, toy_data, toy_model
 
 from repro.errors import TrainingDiverged
 from repro.records import EpochRow
 from repro.spec import ModelSpec, Recipe
 from repro.training.evaluation import evaluate
-from repro.training.loop import Training, TrainingData, check_losses, train
+from repro.training.loop import Training, TrainingData, check_losses, train, train_step
+from repro.training.optimization import make_optimizer
+from repro.training.precision import Precision
 
 GOLDEN = Path(__file__).parent / "golden_losses.json"
 
@@ -44,9 +49,9 @@ def run(
 @pytest.mark.parametrize("spec", [VIT, CNN], ids=["vit", "cnn"])
 def test_learns_the_toy_task(spec: ModelSpec) -> None:
     model, data = toy_model(spec), toy_data()
-    before = evaluate(model, data.batch, positions_N=data.train_positions, precision=CPU)
+    before = evaluate(model, data.normalised_batch, positions_N=data.train_positions, precision=CPU)
     training = run(model, data=data)
-    after = evaluate(model, data.batch, positions_N=data.train_positions, precision=CPU)
+    after = evaluate(model, data.normalised_batch, positions_N=data.train_positions, precision=CPU)
     assert before.loss == pytest.approx(0.6931, abs=1e-3)
     assert after.loss < 0.5
     assert after.accuracy > 0.9
@@ -55,15 +60,14 @@ def test_learns_the_toy_task(spec: ModelSpec) -> None:
 
 
 @pytest.mark.parametrize("spec", [VIT, CNN], ids=["vit", "cnn"])
-@pytest.mark.parametrize("augmented", [False, True], ids=["plain", "augmented"])
-def test_a_resumed_run_ends_bitwise_as_an_undisturbed_one(spec: ModelSpec, augmented: bool) -> None:
-    recipe = RECIPE.model_copy(update={"flip": augmented, "crop_padding": int(augmented)})
+@pytest.mark.parametrize("recipe", [RECIPE, STRONG], ids=["plain", "augmented"])
+def test_a_resumed_run_ends_bitwise_as_an_undisturbed_one(spec: ModelSpec, recipe: Recipe) -> None:
     undisturbed, states = toy_model(spec), list[dict[str, Any]]()
-    whole = run(undisturbed, recipe=recipe, states=states)
+    whole = run(undisturbed, data=grey_data(), recipe=recipe, states=states)
     assert len(states) > 3
     for state in states[:3]:
         resumed = toy_model(spec, seed=5)
-        rest = run(resumed, recipe=recipe, state=copy.deepcopy(state))
+        rest = run(resumed, data=grey_data(), recipe=recipe, state=copy.deepcopy(state))
         assert rest.resumed_from_step == state["step"]
         assert [row.train_loss for row in rest.rows] == [row.train_loss for row in whole.rows]
         for name, tensor in undisturbed.state_dict().items():
@@ -80,7 +84,7 @@ def test_the_best_dev_weights_are_kept_where_the_recipe_says_so() -> None:
     assert training.dev_accuracy == best
     last_best = max(index for index, accuracy in enumerate(accuracies) if accuracy == best)
     assert training.selected_step == training.rows[last_best].step
-    again = evaluate(model, data.batch, positions_N=data.dev_positions, precision=CPU)
+    again = evaluate(model, data.normalised_batch, positions_N=data.dev_positions, precision=CPU)
     assert again.accuracy == best
 
 
@@ -89,6 +93,7 @@ def test_watching_the_dev_split_does_not_change_training() -> None:
     data = toy_data(num_dev=10)
     blind = TrainingData(
         batch=data.batch,
+        normalise=data.normalise,
         train_positions=data.train_positions,
         dev_positions=data.dev_positions[:0],
         num_classes=2,
@@ -105,6 +110,7 @@ def test_augmentation_follows_its_seed_and_the_data_sets_permission() -> None:
     data = toy_data()
     forbidden = TrainingData(
         batch=data.batch,
+        normalise=data.normalise,
         train_positions=data.train_positions,
         dev_positions=data.dev_positions,
         num_classes=2,
@@ -118,6 +124,137 @@ def test_augmentation_follows_its_seed_and_the_data_sets_permission() -> None:
     }
     assert losses["forbidden"] == losses["plain"]
     assert len(set(losses.values())) == 3
+
+
+def seen_by(spec: ModelSpec, recipe: Recipe, *, augmentation_seed: int = 2) -> list[Tensor]:
+    """The images that a model is trained on."""
+    model, seen = toy_model(spec), list[Tensor]()
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    run(model, data=grey_data(), recipe=recipe, augmentation_seed=augmentation_seed)
+    return seen
+
+
+def test_both_families_see_the_same_images() -> None:
+    vit, cnn = seen_by(VIT, STRONG), seen_by(CNN, STRONG)
+    assert len(vit) == len(cnn) == STRONG.steps
+    assert all(torch.equal(one, other) for one, other in zip(vit, cnn, strict=True))
+    other_seed = seen_by(VIT, STRONG, augmentation_seed=3)
+    assert not any(torch.equal(one, other) for one, other in zip(vit, other_seed, strict=True))
+
+
+@pytest.mark.parametrize("spec", [VIT, CNN], ids=["vit", "cnn"])
+def test_the_toy_task_is_learnt_from_strongly_changed_images(spec: ModelSpec) -> None:
+    model, data = toy_model(spec), grey_data()
+    training = run(model, data=data, recipe=STRONG.model_copy(update={"steps": 120}))
+    after = evaluate(model, data.normalised_batch, positions_N=data.train_positions, precision=CPU)
+    assert after.accuracy > 0.8
+    assert 0.3 < training.rows[-1].train_accuracy < 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"trivial_augment": True}, {"mixup_alpha": 0.8}, {"cutmix_alpha": 1.0}, {"erase_probability": 0.5}],
+    ids=lambda change: next(iter(change)),
+)
+def test_each_change_is_made_where_the_recipe_asks_for_it(change: dict[str, object]) -> None:
+    plain = run(toy_model(), data=grey_data()).rows[-1].train_loss
+    assert run(toy_model(), data=grey_data(), recipe=RECIPE.model_copy(update=change)).rows[-1].train_loss != plain
+
+
+def test_the_next_positions_are_announced_when_a_batch_has_been_taken() -> None:
+    data, events = toy_data(), list[tuple[str, list[int]]]()
+
+    def batch(positions_B: Tensor) -> tuple[Tensor, Tensor]:
+        events.append(("batch", positions_B.tolist()))
+        return data.batch(positions_B)
+
+    watched = TrainingData(
+        batch=batch,
+        normalise=data.normalise,
+        train_positions=data.train_positions,
+        dev_positions=data.dev_positions,
+        num_classes=2,
+        flip_keeps_label=True,
+        prefetch=lambda positions_B: events.append(("prefetch", positions_B.tolist())),
+    )
+    run(toy_model(), data=watched)
+    assert [name for name, _ in events] == ["batch", "prefetch"] * (RECIPE.steps - 1) + ["batch"]
+    assert all(events[place][1] == events[place + 1][1] for place in range(1, len(events) - 1, 2))
+
+
+class Questions(TorchDispatchMode):
+    """Notes every operation whose answer the host would have to wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = function.overloadpacket.__name__
+        is_by_mask = name in ("index", "index_put", "index_put_") and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        )
+        if is_by_mask or name in (
+            "_local_scalar_dense",
+            "nonzero",
+            "masked_select",
+            "equal",
+            "is_nonzero",
+            "repeat_interleave",
+        ):
+            self.asked.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("spec", [VIT, CNN], ids=["vit", "cnn"])
+def test_a_strong_step_asks_the_device_nothing(spec: ModelSpec) -> None:
+    model, data = toy_model(spec), grey_data()
+    optimizer = make_optimizer(model, STRONG)
+    with Questions() as questions:
+        train_step(
+            model,
+            optimizer,
+            data,
+            STRONG,
+            data.train_positions,
+            upcoming_B=None,
+            step=0,
+            precision=CPU,
+            augmentation_seed=0,
+        )
+        assert questions.asked == []
+        assert torch.ones(1).item() == 1
+        assert questions.asked == ["_local_scalar_dense"], "it would have been noticed"
+
+
+@pytest.mark.gpu
+def test_a_strong_step_never_waits_for_the_gpu() -> None:
+    precision = Precision(device_type="cuda", bfloat16=True, channels_last=True)
+    model = toy_model(CNN).to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
+    data = grey_data()
+    greys, labels = (tensor.to("cuda") for tensor in data.batch(data.train_positions))
+    on_gpu = dataclasses.replace(
+        data,
+        batch=lambda positions_B: tuple(tensor[positions_B.to("cuda", non_blocking=True)] for tensor in (greys, labels)),
+    )
+    optimizer = make_optimizer(model, STRONG)
+    for step in range(4):
+        # The first steps allocate and choose kernels, which may wait.
+        torch.cuda.set_sync_debug_mode("error" if step > 1 else "default")
+        try:
+            train_step(
+                model,
+                optimizer,
+                on_gpu,
+                STRONG,
+                torch.arange(8 * step, 8 * step + 8),
+                upcoming_B=None,
+                step=step,
+                precision=precision,
+                augmentation_seed=0,
+            )
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 def test_divergence_is_named_with_its_step() -> None:

@@ -8,9 +8,10 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -19,6 +20,7 @@ from repro.errors import NO_SPACE_ERRNOS, ExitCode, Interrupted, ReproError
 if TYPE_CHECKING:
     from repro.context import Context
     from repro.stages.check import CheckResult
+    from repro.stages.fetch import FetchSummary
     from repro.stages.run import RunSummary
 
 app = typer.Typer(
@@ -58,11 +60,12 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Redo what is finishe
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", help="Say more on stderr.")]
 FromOption = Annotated[Path | None, typer.Option("--from", metavar="DIR", help="Folder with data files already there.")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network; say what is missing.")]
 
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AUTO = "auto"
 CPU_PROFILE = "demo"
-GPU_PROFILE = "quick"
+GPU_PROFILE = "full"
 
 
 @app.command("all")
@@ -72,6 +75,7 @@ def all_stages(
     device: DeviceOption = Device.AUTO,
     only: OnlyOption = None,
     source: FromOption = None,
+    offline: OfflineOption = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -79,12 +83,18 @@ def all_stages(
     """check, fetch, run, report: from a bare home to the finished page."""
     from repro.workspace import exclusive
 
-    context = _context(profile, home, device, only=only, source=source, force=force, verbose=verbose)
+    context = _context(profile, home, device, only=only, source=source, offline=offline, force=force, verbose=verbose)
     with exclusive(context.workspace):
         checked = _check(context)
         if checked.failed:
             raise typer.Exit(ExitCode.ERROR)
-        _fetch(context)
+        fetched = _fetch(context)
+        problems = list(fetched.problems.values())
+        if problems and not fetched.fetched:
+            _warn_of(problems[1:])
+            raise problems[0]
+        # The others' cells go on; those without data are told again at the end, and make the exit code 3.
+        _warn_of(problems)
         summary = _run(context, renew=True)
     report = _report(context)
     _out(report if as_json else report["html"], as_json=as_json)
@@ -115,18 +125,24 @@ def fetch(
     home: HomeOption = None,
     device: DeviceOption = Device.AUTO,
     source: FromOption = None,
+    offline: OfflineOption = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Bring the profile's data sets into the home, verified."""
+    from dataclasses import asdict
+
     from repro.workspace import exclusive
 
-    context = _context(profile, home, device, source=source, force=force, verbose=verbose)
+    context = _context(profile, home, device, source=source, offline=offline, force=force, verbose=verbose)
     with exclusive(context.workspace):
         fetched = _fetch(context)
     if as_json:
-        _out(fetched, as_json=True)
+        _out([asdict(row) for row in fetched.fetched], as_json=True)
+    if problems := list(fetched.problems.values()):
+        _warn_of(problems[1:])
+        raise problems[0]
 
 
 @app.command()
@@ -267,6 +283,7 @@ def _context(
     *,
     only: str | None = None,
     source: Path | None = None,
+    offline: bool = False,
     force: bool = False,
     verbose: bool = False,
 ) -> "Context":
@@ -286,6 +303,7 @@ def _context(
         verbose=verbose,
         say=_say,
         source_dir=source,
+        offline=offline,
     )
 
 
@@ -313,15 +331,19 @@ def _check(context: "Context") -> "CheckResult":
     return checked
 
 
-def _fetch(context: "Context") -> list[dict[str, Any]]:
-    from dataclasses import asdict
-
+def _fetch(context: "Context") -> "FetchSummary":
     from repro.stages.fetch import fetch as stage
 
-    fetched = stage(context)
-    for row in fetched:
+    summary = stage(context)
+    for row in summary.fetched:
         _say(f"data {row.name}: {row.num_train} training and {row.num_test} test images, digest {row.content_sha256[:12]}")
-    return [asdict(row) for row in fetched]
+    return summary
+
+
+def _warn_of(problems: Sequence[ReproError]) -> None:
+    for problem in problems:
+        _say(f"warning: {problem.message}")
+        _say(f"  what to do: {problem.remedy}")
 
 
 def _run(context: "Context", *, renew: bool) -> "RunSummary":

@@ -8,12 +8,12 @@ import fnmatch
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from repro.catalog import Catalog
-from repro.datasets import read_manifest
+from repro.datasets import missing_bytes, pack_bytes, read_manifest
 from repro.errors import CorruptFile, ProfileError, UsageError
 from repro.forecast import Forecast, make_forecast, probe_step_times, recorded_step_times, step_key
 from repro.hardware import DeviceChoice, choose_device
@@ -51,6 +51,8 @@ class Context:
     """Writes one line for the user to stderr."""
     source_dir: Path | None = None
     """Folder with files already there, for data sets that are downloaded otherwise."""
+    offline: bool = False
+    """Whether the network must not be touched."""
     measured: dict[str, Measured] = field(default_factory=dict)
     """Step times that this command has measured, by `forecast.step_key`."""
 
@@ -83,6 +85,13 @@ class Context:
                 )
         return found
 
+    def bytes_to_fetch(self) -> tuple[int, int]:
+        """Bytes that must still be downloaded for the profile, as far as known, and bytes of the packs to be made from them."""
+        there = self.facts()
+        missing = [spec for name, spec in self.datasets().items() if name not in there and spec.distribution]
+        downloads = {spec.distribution: missing_bytes(self.workspace, self.source_dir, spec) for spec in missing}
+        return sum(downloads.values()), sum(pack_bytes(spec) for spec in missing)
+
     def plan(self) -> Plan:
         """The profile's cells as they now stand. Raises ProfileError for what cannot be resolved."""
         facts = self.facts()
@@ -98,7 +107,8 @@ class Context:
             self.measured.update(probe_step_times(unfinished, self.facts(), self.device, {**self.measured, **recorded}))
             source = f"a probe in {self.device.num_workers} worker{'s' * (self.device.num_workers > 1)}"
         times = {**self.measured, **recorded}
-        return make_forecast(entries, times, num_workers=self.device.num_workers, source=source)
+        forecast = make_forecast(entries, times, num_workers=self.device.num_workers, source=source)
+        return replace(forecast, smaller_profile=self.profile.smaller)
 
     def selected(self, plan: Plan) -> list[PlannedCell]:
         """The cells that `--only` names, with the upstream cells they need. Raises UsageError when it names none."""

@@ -58,6 +58,10 @@ class DataError(ReproError):
     """A data set is missing, broken or unusable."""
 
 
+class DataUnavailable(DataError):
+    """The files of a data set cannot be had: no host answers, or the network must not be touched."""
+
+
 class EnvironmentProblem(ReproError):
     """The machine lacks something: a writable home, memory, a usable device."""
 

@@ -28,6 +28,8 @@ STATE_COPIES = 3
 """A resumable state holds the weights and AdamW's two moments."""
 CELL_FILES_BYTES = 40_000
 """Record, log, curves and predictions of a cell: docs/measurements.md."""
+LONG_S = 2 * 3600.0
+"""From here on the forecast names a smaller profile: what `full` is made to take at most on the fastest GPU."""
 WORKER_START_S = 4.0
 """Starting a worker process (importing torch): docs/measurements.md."""
 
@@ -52,6 +54,8 @@ class Forecast:
     """Unfinished cells that are left out, because nothing is known of their images before they are fetched."""
     source: str
     """Where the step times come from."""
+    smaller_profile: str | None = None
+    """A profile that takes less time, if there is one."""
 
     def line(self) -> str:
         """The forecast in one line."""
@@ -60,14 +64,19 @@ class Forecast:
         return (
             f"forecast: {left} of {self.num_cells} cells to run, about {duration_words(self.wall_s)} with {self.num_workers} "
             f"worker{'s' * (self.num_workers > 1)}, {self.disk_bytes / 1e6:.0f} MB of disk (step times from "
-            f"{self.source}){rest}"
+            f"{self.source}){rest}{self._way_out()}"
         )
+
+    def _way_out(self) -> str:
+        if self.wall_s < LONG_S or self.smaller_profile is None:
+            return ""
+        return f". A smaller study: --profile {self.smaller_profile}"
 
 
 def step_key(cell: Cell) -> str:
     """What the time of a step depends on, apart from the hardware and the images' shape."""
     recipe = cell.recipe
-    augmented = f"{recipe.flip}{recipe.crop_padding}"
+    augmented = f"{recipe.flip} {recipe.crop_padding} {recipe.trivial_augment} {recipe.mixes} {recipe.erase_probability > 0}"
     return f"{cell.model.name} {cell.dataset.name} {recipe.batch_size} {recipe.optimizer} {augmented}"
 
 

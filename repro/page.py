@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro.analysis.results import CellRow, ClaimResult, Results, Verdict
+from repro.analysis.wording import measure_in_words
 from repro.catalog import Catalog
 from repro.figures import Figures
-from repro.formatting import FAMILY_NAMES, FILTERS, MINUS
+from repro.formatting import FAMILY_NAMES, FILTERS, count
 from repro.headline import headline
 from repro.plan import datasets_of, resolve_recipes
 from repro.records import CellStatus
-from repro.spec import Claim, DatasetSpec, Family, Measure, ModelSpec, Profile, Recipe, Role
+from repro.spec import DatasetSpec, Family, ModelSpec, Profile, Recipe, Role
 from repro.svg import Figure
 
 PAPER_BIBTEX = """\
@@ -57,6 +58,8 @@ class TrainingRow:
     model: str
     family: Family
     num_seeds: int
+    is_regularised: bool
+    """Whether its recipe is not expected to reach 99 % training accuracy."""
     lowest_train_accuracy: float
     """The worst seed's accuracy on its training subset by the final weights."""
     highest_train_loss: float
@@ -74,11 +77,15 @@ class ConvergenceCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeColumn:
-    """A recipe as one family, or both where they agree, trains by it."""
+    """A recipe as either family trains by it; they differ in optimizer, learning rate and weight decay at most."""
 
-    recipe: Recipe
-    family: Family | None
-    """None where both families train the same."""
+    name: str
+    vit: Recipe
+    cnn: Recipe
+    steps: str
+    """Optimizer steps and, in brackets, those of warm-up; at every size that has its own."""
+    augmentation: str
+    """What is done to the images, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,19 +189,6 @@ def templates_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "report_templates"
 
 
-def measure_in_words(claim: Claim) -> tuple[str, str]:
-    """What a claim measures, positive in its direction, and the unit on the accuracy scale."""
-    ahead = FAMILY_NAMES[claim.ahead]
-    other = FAMILY_NAMES["cnn" if claim.ahead == "vit" else "vit"]
-    words = {
-        Measure.FAMILY_GAP: (f"accuracy of the {ahead} minus accuracy of the {other}", "points"),
-        Measure.FAMILY_GAP_TREND: (f"change of ({ahead} {MINUS} {other}) per tenfold of training images", "points per tenfold"),
-        Measure.PRETRAINING_GAIN_GAP: (f"gain of the {ahead} by pre-training minus gain of the {other}", "points"),
-        Measure.UPSTREAM_TREND: ("change of accuracy per tenfold of upstream images", "points per tenfold"),
-    }
-    return words[claim.measure]
-
-
 def _entries(results: tuple[ClaimResult, ...], figures: tuple[Figure | None, ...], kind: str) -> tuple[LedgerEntry, ...]:
     entries = []
     for number, (result, figure) in enumerate(zip(results, figures, strict=True), 1):
@@ -227,6 +221,7 @@ def _training_rows(done: list[CellRow]) -> tuple[TrainingRow, ...]:
             model=model,
             family=rows[0].family,
             num_seeds=len(rows),
+            is_regularised=rows[0].is_regularised,
             lowest_train_accuracy=min(row.train_accuracy for row in rows if row.train_accuracy is not None),
             highest_train_loss=max(row.train_loss for row in rows if row.train_loss is not None),
         )
@@ -255,14 +250,29 @@ def _convergence_checks(cells: tuple[CellRow, ...]) -> tuple[ConvergenceCheck, .
 def _recipe_columns(profile: Profile, catalog: Catalog) -> tuple[RecipeColumn, ...]:
     recipes = resolve_recipes(profile, catalog)
     names = [name for block in profile.cells for name in (block.recipe, block.upstream_recipe) if name is not None]
-    columns = []
-    for name in dict.fromkeys(names):
-        vit, cnn = (recipes[name].for_family(family) for family in FAMILY_NAMES)
-        if vit == cnn:
-            columns.append(RecipeColumn(recipe=vit, family=None))
-        else:
-            columns += [RecipeColumn(recipe=vit, family="vit"), RecipeColumn(recipe=cnn, family="cnn")]
-    return tuple(columns)
+    return tuple(_recipe_column(recipes[name]) for name in dict.fromkeys(names))
+
+
+def _recipe_column(recipe: Recipe) -> RecipeColumn:
+    steps = [f"up to {count(at.up_to_images)} images {count(at.steps)} ({count(at.warmup_steps)})" for at in recipe.steps_at]
+    steps.append(f"{'else ' if steps else ''}{count(recipe.steps)} ({count(recipe.warmup_steps)})")
+    mixing = [
+        f"{name} (alpha {alpha:g})" for name, alpha in (("mixup", recipe.mixup_alpha), ("CutMix", recipe.cutmix_alpha)) if alpha
+    ]
+    augmentation = [
+        "mirror" if recipe.flip else "",
+        f"crop after padding by {recipe.crop_padding}" if recipe.crop_padding else "",
+        "TrivialAugment" if recipe.trivial_augment else "",
+        f"{' or '.join(mixing)} for {100 * recipe.mix_probability:g} % of the images" if mixing else "",
+        f"erasing for {100 * recipe.erase_probability:g} % of the images" if recipe.erase_probability else "",
+    ]
+    return RecipeColumn(
+        name=recipe.name,
+        vit=recipe.for_family("vit"),
+        cnn=recipe.for_family("cnn"),
+        steps="; ".join(steps),
+        augmentation=", ".join(filter(None, augmentation)) or "none",
+    )
 
 
 def _model_rows(profile: Profile, catalog: Catalog, cells: tuple[CellRow, ...]) -> tuple[ModelRow, ...]:

@@ -4,17 +4,19 @@ Must not know how cells are run. Read `Display` first.
 """
 
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
 
 BAR_WIDTH = 16
 BAR_COLUMNS_WIDTH = BAR_WIDTH + len(" 1000/1000 steps 0:00:00 ")
 """Characters of a line that the name cannot have."""
+QUIET_S = 1.0
 
 
 class Display(Protocol):
@@ -119,6 +121,62 @@ class LiveDisplay:
     def _drop(self, slot: int) -> None:
         if slot in self._bars:
             self._progress.remove_task(self._bars.pop(slot))
+
+
+class CountingDisplay:
+    """Follows long work that is counted, one thing after another: a bar in a terminal, else a plain line each tenth.
+
+    Work that is done within a moment is not worth a word, so nothing is shown of its first `QUIET_S` seconds.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        *,
+        console: Console | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._say = say
+        self._console = console or Console(stderr=True)
+        self._now_s = now_s
+        self._what = ""
+        self._began_s = 0.0
+        self._tenths = 0
+        self._bar: Progress | None = None
+
+    def show(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` are finished of what is being done; another `what` begins another count."""
+        if what != self._what:
+            self.close()
+            self._what, self._began_s, self._tenths = what, self._now_s(), 10 * done // max(1, total)
+        if self._now_s() - self._began_s < QUIET_S:
+            return
+        if self._console.is_terminal:
+            self._move_bar(done, total)
+        elif (tenths := 10 * done // max(1, total)) > self._tenths:
+            self._tenths = tenths
+            self._say(f"{what}: {10 * tenths} % ({done} of {total})")
+
+    def close(self) -> None:
+        """The bar, if there is one, goes."""
+        self._what = ""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _move_bar(self, done: int, total: int) -> None:
+        if self._bar is None:
+            self._bar = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=BAR_WIDTH),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._bar.add_task(self._what, total=total)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=done, total=total)
 
 
 class Clock:

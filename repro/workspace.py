@@ -39,6 +39,11 @@ class Workspace:
         """One folder a cell, shared by all profiles."""
         return self.home / "runs"
 
+    @property
+    def downloads_dir(self) -> Path:
+        """Downloaded files, one folder a host, and the digests of first downloads."""
+        return self.home / "downloads"
+
     def dataset_dir(self, name: str) -> Path:
         """Pack and manifest of the data set with slug `name`."""
         return self.home / "data" / name

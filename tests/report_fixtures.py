@@ -147,6 +147,7 @@ def make_row(cell: Cell, *, status: CellStatus = CellStatus.DONE, reason: str = 
         init=cell.init,
         num_upstream_images=upstream,
         recipe=cell.recipe.name,
+        is_regularised=False,
         num_train_images=cell.num_train_images,
         seed=cell.seed,
         status=status,
@@ -260,10 +261,9 @@ def make_results(
 ) -> Results:
     """Results of the artificial study; `unfinished` maps ids of cells that are not done to their status."""
     unfinished = unfinished or {}
-    rows = []
-    for cell in cells:
-        status = unfinished.get(cell.id, CellStatus.DONE)
-        rows.append(make_row(cell, status=status, reason="" if status is CellStatus.DONE else f"because of {status.value}"))
+    states = [(cell, unfinished.get(cell.id, CellStatus.DONE)) for cell in cells]
+    reasons = {status: "" if status is CellStatus.DONE else f"because of {status.value}" for status in CellStatus}
+    rows = [make_row(cell, status=status, reason=reasons[status]) for cell, status in states]
     groups = make_groups(rows)
     gaps = make_gaps(groups)
     scratch = [gap for gap in gaps if gap.init == "scratch"]

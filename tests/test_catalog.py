@@ -10,11 +10,11 @@ import pytest
 from repro.catalog import load_catalog, load_profile, shipped_profiles
 from repro.errors import ProfileError
 from repro.plan import make_plan
-from repro.spec import slug
+from repro.spec import DatasetSource, slug
 from repro.workspace import Workspace
 
 
-@pytest.mark.parametrize("kind", ["dataset", "model", "recipe", "claim"])
+@pytest.mark.parametrize("kind", ["dataset", "host", "model", "recipe", "claim"])
 def test_every_entry_has_a_name_of_its_own(kind: str) -> None:
     rows = tomllib.loads((resources.files("repro.catalog") / f"{kind}s.toml").read_text(encoding="utf-8"))[kind]
     names = [slug(row.get("name") or row["id"]) for row in rows]
@@ -27,6 +27,28 @@ def test_every_entry_says_where_it_comes_from() -> None:
     assert all(spec.citation for spec in (*catalog.datasets.values(), *catalog.models.values()))
     assert all(recipe.reason for recipe in catalog.recipes.values())
     assert all(claim.source and claim.published and claim.reason for claim in catalog.claims.values())
+
+
+def test_every_file_that_is_fetched_has_a_known_host_and_the_official_one_a_digest() -> None:
+    catalog = load_catalog()
+    fetched = [spec for spec in catalog.datasets.values() if spec.source is DatasetSource.FETCHED]
+    assert {spec.name for spec in fetched} == {"cifar10", "cifar100", "tinyimagenet", "tinyimagenet32"}
+    for spec in fetched:
+        files = [file for distribution in spec.distribution for file in distribution.file]
+        assert {file.host for file in files} <= catalog.hosts.keys()
+        assert all(file.sha256 and file.md5 and file.size_bytes for file in spec.distribution[0].file)
+        assert len(spec.distribution) > 1, "a mirror, for the official hosts are slow or down at times"
+
+
+def test_every_address_can_be_replaced_through_the_environment() -> None:
+    variables = [variable for host in load_catalog().hosts.values() for variable in host.variables]
+    assert len(variables) == len(set(variables))
+    assert all(host.variables for host in load_catalog().hosts.values())
+
+
+@pytest.mark.parametrize("name", shipped_profiles())
+def test_a_smaller_profile_is_one_that_is_shipped(name: str) -> None:
+    assert load_profile(name).smaller in (None, *shipped_profiles())
 
 
 @pytest.mark.parametrize("name", shipped_profiles())

@@ -21,9 +21,9 @@ from repro.workspace import HOME_VARIABLE
 
 COMMON = ["--device", "--home", "--json", "--profile", "--verbose"]
 SURFACE = {
-    "all": [*COMMON, "--force", "--from", "--only"],
+    "all": [*COMMON, "--force", "--from", "--offline", "--only"],
     "check": [*COMMON, "--only"],
-    "fetch": [*COMMON, "--force", "--from"],
+    "fetch": [*COMMON, "--force", "--from", "--offline"],
     "plan": [*COMMON, "--only"],
     "run": [*COMMON, "--force", "--only"],
     "report": [*COMMON, "--pdf"],

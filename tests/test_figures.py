@@ -3,6 +3,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from full_study import full_results, full_study
 from report_fixtures import HOSTILE, UPSTREAM_SIZES, make_gaps, make_groups, make_results, make_row, make_study
 
 from repro.figures import Figures, draw_figures
@@ -69,6 +70,20 @@ def test_axes_name_sizes_and_units_and_lines_are_labelled_directly(figures: Figu
     assert {"50", "150", "400", "1,197", "training images (log scale)", "test accuracy (%)", "ViT", "CNN"} <= set(written)
     upstream = texts(figures.upstream[0].curves.svg)
     assert {"scratch", "2,000", "64,000", "upstream images (log scale)"} <= set(upstream)
+
+
+def test_sizes_that_lie_close_are_ticked_but_only_labelled_where_labels_fit() -> None:
+    sizes = (500, 2500, 5000, 12500, 25000, 50000)
+    [panel] = draw_figures(make_results(make_study(sizes=sizes, upstream_sizes=()), verdicts=False)).scaling
+    labels = [text for text in texts(panel.curves.svg) if text.replace(",", "").isdigit() and int(text.replace(",", "")) >= 500]
+    assert labels == ["500", "2,500", "5,000", "12,500", "50,000"]
+
+
+def test_an_upstream_panel_has_one_recipe_from_scratch() -> None:
+    panels = draw_figures(full_results(full_study(num_images=200))).upstream
+    assert len(panels) == 4
+    assert {panel.scratch_recipe for panel in panels} == {"cifar-plain"}
+    assert all("From scratch to 100,000" in panel.curves.title for panel in panels)
 
 
 def test_titles_state_the_numbers() -> None:

@@ -1,11 +1,16 @@
+import re
+
 import pytest
+from full_study import PROFILE as FULL
+from full_study import full_results, full_study
 from report_fixtures import make_claim, make_gaps, make_groups, make_profile, make_results, make_row, make_study
 
 from repro.analysis.results import ClaimResult, Results, Verdict
+from repro.analysis.wording import measure_in_words
 from repro.catalog import load_catalog
 from repro.figures import draw_figures
 from repro.headline import headline
-from repro.page import build_page, measure_in_words
+from repro.page import Page, build_page, render_html
 from repro.records import CellStatus
 from repro.spec import Role
 
@@ -100,3 +105,44 @@ def test_page_shows_energy_only_where_every_cell_had_the_device_alone(results: R
 
     assert energy(energy_j=2.0, device_shared=True) is None
     assert energy(energy_j=2.0, device_shared=False) == 2.0 * len(results.cells)
+
+
+@pytest.fixture(scope="module")
+def full_page() -> Page:
+    results = full_results(full_study(num_images=300))
+    return build_page(profile=FULL, results=results, figures=draw_figures(results), catalog=load_catalog())
+
+
+def test_many_entries_are_led_by_a_table_of_all_verdicts(full_page: Page, results: Results) -> None:
+    markup = render_html(full_page)
+    table = markup.partition('<table class="overview">')[2].partition("</table>")[0]
+    assert [f"claim-{number}-entry" for number in range(1, len(full_page.claims) + 1)] == re.findall(r'href="#([^"]+)"', table)
+    assert table.count("rowgroup") == len({entry.result.id for entry in full_page.claims})
+    assert "<td" in table and "cifar-strong \u2212 cifar-plain" in table
+    few = build_page(profile=make_profile(), results=results, figures=draw_figures(results), catalog=load_catalog())
+    assert 'class="overview"' not in render_html(few)
+
+
+def test_an_entry_says_what_becomes_of_its_verdict_and_where_it_stands(full_page: Page) -> None:
+    markup = render_html(full_page)
+    said = [entry.result.survival for entry in full_page.claims if entry.result.survival]
+    assert said and all(sentence in markup for sentence in said)
+    assert "points per tenfold of upstream images" in markup
+    assert markup.count('<span class="where">') == len(full_page.claims) + len(full_page.observations)
+
+
+def test_recipes_stand_in_one_column_each_with_all_that_they_do(full_page: Page) -> None:
+    by_name = {column.name: column for column in full_page.recipes}
+    assert list(by_name) == ["cifar-plain", "cifar-strong", "cifar-finetune", "tiny-upstream"]
+    strong, upstream = by_name["cifar-strong"], by_name["tiny-upstream"]
+    assert all(words in strong.augmentation for words in ("mirror", "TrivialAugment", "mixup", "CutMix", "erasing"))
+    assert strong.steps.startswith("up to 5,000 images ") and "; else " in strong.steps
+    assert not upstream.steps.startswith("up to")
+    markup = render_html(full_page)
+    assert "SGD, Nesterov momentum" in markup and "AdamW, betas" in markup
+
+
+def test_low_training_accuracy_is_no_alarm_under_a_recipe_that_is_not_expected_to_reach_it(full_page: Page) -> None:
+    assert {row.recipe for row in full_page.training if row.is_regularised} == {"cifar-strong"}
+    markup = render_html(full_page)
+    assert "93.0\u00a0% (as expected)" in markup and "(below 99 %)" not in markup

@@ -138,6 +138,42 @@ def test_a_convergence_check_is_seed_one_with_four_times_the_schedule(workspace:
     assert check.recipe.model_dump(exclude=fields) == plain.recipe.model_dump(exclude=fields)
 
 
+def test_steps_follow_the_size_upstream_and_in_checks_too(workspace: Workspace) -> None:
+    recipe = """
+[recipe.sized]
+base = "micro-scratch"
+steps_at = [{ up_to_images = 100, steps = 30, warmup_steps = 3 }]
+[recipe.up]
+base = "micro-upstream"
+steps_at = [{ up_to_images = 500, steps = 40, warmup_steps = 4 }]
+"""
+    text = UPSTREAM.replace("[50]", "[50, 200]\nconvergence_check_at = [50]").replace('"micro-finetune"', '"sized"')
+    found = plan_of(recipe + text.replace('"micro-upstream"', '"up"'), workspace)
+    steps = {
+        (entry.cell.num_train_images, entry.cell.role): (entry.cell.recipe.steps, entry.cell.recipe.warmup_steps)
+        for entry in found.cells
+        if entry.cell.model.name == "vit_micro"
+    }
+    assert steps == {
+        (50, Role.STUDY): (30, 3),
+        (200, Role.STUDY): (800, 80),
+        (50, Role.CONVERGENCE_CHECK): (120, 12),
+        (200, Role.UPSTREAM): (40, 4),
+        (2000, Role.UPSTREAM): (600, 60),
+    }
+    assert all(not entry.cell.recipe.steps_at for entry in found.cells)
+
+
+def test_seeds_begin_where_the_profile_says(workspace: Workspace) -> None:
+    checked = BLOCK.replace("size = [50]", "size = [50]\nconvergence_check_at = [50]")
+    found = plan_of(checked, workspace, head="seeds = 2\nfirst_seed = 101\n")
+    assert sorted((entry.cell.seed, entry.cell.role.value) for entry in found.cells) == [
+        (101, "convergence-check"),
+        (101, "study"),
+        (102, "study"),
+    ]
+
+
 def test_a_check_at_a_size_that_the_block_lacks_is_an_error(workspace: Workspace) -> None:
     assert "cells.0.convergence_check_at names [60]" in told(BLOCK + "convergence_check_at = [60]", workspace)
 

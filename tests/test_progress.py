@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from repro.progress import Clock, LiveDisplay, PlainDisplay, duration_words, eta_words, make_display, shortened
+from repro.progress import Clock, CountingDisplay, LiveDisplay, PlainDisplay, duration_words, eta_words, make_display, shortened
 
 LONG_ID = "my-very-long-data-set.n1197.resnet_micro.glyphs64000.micro-finetune-with-a-long-name.s5"
 
@@ -67,6 +67,40 @@ def test_the_lines_of_ended_cells_stay_whole_above_the_bars() -> None:
 
 def test_a_pipe_gets_the_plain_display(capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(make_display(3, print), PlainDisplay)
+
+
+def test_a_count_says_a_line_each_tenth_in_a_pipe_once_it_takes_long() -> None:
+    lines: list[str] = []
+    now_s = 0.0
+    display = CountingDisplay(lines.append, console=Console(file=io.StringIO()), now_s=lambda: now_s)
+    for done in range(0, 1001, 100):
+        display.show("short work", done, 1000)
+    assert lines == []
+    display.show("decoding", 250, 1000)
+    now_s = 5.0
+    for done in range(250, 1001, 25):
+        display.show("decoding", done, 1000)
+    display.show("nothing", 0, 0)
+    display.close()
+    assert lines == [f"decoding: {percent} % ({10 * percent} of 1000)" for percent in range(30, 101, 10)]
+
+
+def test_a_count_is_a_bar_in_a_terminal_and_leaves_nothing() -> None:
+    file = io.StringIO()
+    lines: list[str] = []
+    now_s = 0.0
+    display = CountingDisplay(lines.append, console=Console(file=file, width=100, force_terminal=True), now_s=lambda: now_s)
+    display.show("[a] decoding", 0, 1000)
+    assert file.getvalue() == ""
+    now_s = 2.0
+    display.show("[a] decoding", 500, 1000)
+    display.close()
+    assert "[a] decoding" in without_escapes(file.getvalue())
+    assert "500/1000" in without_escapes(file.getvalue())
+    display.show("writing", 1000, 1000)
+    display.close()
+    assert "writing" not in file.getvalue(), "another count begins quietly"
+    assert lines == []
 
 
 @pytest.mark.parametrize(

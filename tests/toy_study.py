@@ -9,7 +9,10 @@ from repro.analysis.statistics import Correctness
 from repro.records import CellStatus
 from repro.spec import Claim, Family, Measure, Role, Scope
 
-FAMILIES: dict[str, Family] = {"vit": "vit", "vit_b": "vit", "cnn": "cnn", "cnn_b": "cnn"}
+FAMILIES: dict[str, Family] = {"vit": "vit", "vit_b": "vit", "cnn": "cnn", "cnn_b": "cnn"} | {
+    "vit_cifar": "vit",
+    "resnet18_cifar": "cnn",
+}
 
 
 def exact(num_correct: Sequence[int], num_images: int = 400) -> Correctness:
@@ -33,6 +36,8 @@ class ToyStudy:
         dataset: str = "toy",
         init: str = "scratch",
         recipe: str = "plain",
+        is_regularised: bool = False,
+        steps: int = 400,
         train_accuracy: float = 1.0,
         role: Role = Role.STUDY,
         status: CellStatus = CellStatus.DONE,
@@ -53,6 +58,7 @@ class ToyStudy:
                 init=init,
                 num_upstream_images=int(init.rpartition("@")[2]) if "@" in init else 0,
                 recipe=recipe,
+                is_regularised=is_regularised,
                 num_train_images=size,
                 seed=seed,
                 status=status,
@@ -62,7 +68,7 @@ class ToyStudy:
                 train_accuracy=train_accuracy if done else None,
                 train_loss=0.01 if done else None,
                 dev_accuracy=None,
-                selected_step=400 if done else None,
+                selected_step=steps if done else None,
                 num_parameters=1000 if done else None,
                 forward_macs=2000 if done else None,
                 train_flops=1e9 / 3 if done else None,

@@ -3,7 +3,6 @@
 Must not know how results are drawn or where they are stored. Read `assemble` first.
 """
 
-import itertools
 import statistics as standard_statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +11,9 @@ from io import StringIO
 import pandas as pd
 
 from repro import __version__
-from repro.analysis.claims import evaluate_study
-from repro.analysis.results import CellRow, ClaimResult, Estimate, Gap, Group, Outcome, Results
+from repro.analysis.convergence import is_regularised
+from repro.analysis.ledger import hold_claims
+from repro.analysis.results import CellRow, Estimate, Gap, Group, Outcome, Results
 from repro.analysis.statistics import Arm, Correctness, Scale, estimate
 from repro.analysis.study import Study, index_study, row_order
 from repro.analysis.wording import listing
@@ -41,8 +41,7 @@ def assemble(
     ordered = sorted(outcomes, key=lambda outcome: row_order(outcome.row))
     rows = tuple(outcome.row for outcome in ordered)
     study = index_study(rows, predictions)
-    evaluated = {claim.id: evaluate_study(claim, study, miniature=profile.miniature) for claim in claims}
-    results: list[ClaimResult] = list(itertools.chain.from_iterable(evaluated.values()))
+    ledger = hold_claims(claims, study, profile)
     records = [outcome.record for outcome in ordered if outcome.record is not None]
     newest = max(records, key=lambda record: (record.finished_at, record.fingerprint), default=None)
     return Results(
@@ -58,10 +57,10 @@ def assemble(
             *study.refused,
             *_disagreements(rows, study),
             *_mixtures(records),
-            *_untested([claim_id for claim_id, found in evaluated.items() if not found]),
+            *ledger.warnings,
         ),
-        claims=tuple(result for result in results if result.verdict is not None),
-        observations=tuple(result for result in results if result.verdict is None),
+        claims=tuple(result for result in ledger.results if result.verdict is not None),
+        observations=tuple(result for result in ledger.results if result.verdict is None),
         groups=groups(study),
         gaps=gaps(study),
         cells=rows,
@@ -141,6 +140,7 @@ def outcome_row(cell: Cell, fingerprint: str | None, status: CellStatus, reason:
         init=cell.init,
         num_upstream_images=cell.upstream.num_images if cell.upstream else 0,
         recipe=cell.recipe.name,
+        is_regularised=is_regularised(cell.recipe),
         num_train_images=cell.num_train_images,
         seed=cell.seed,
         status=status,
@@ -244,7 +244,3 @@ def _mixtures(records: Sequence[Record]) -> list[str]:
 
 def _device(environment: Environment) -> str:
     return f"cpu, {environment.processor}" if environment.device == "cpu" else environment.device
-
-
-def _untested(ids: Sequence[str]) -> list[str]:
-    return [f"Not tested, because the profile has no cells for it: {', '.join(ids)}."] if ids else []

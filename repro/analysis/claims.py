@@ -1,61 +1,21 @@
-"""Claims held against cells: points, thresholds, quantifiers, and a verdict or the reason why there is none.
+"""Claims held against cells: each (data set, recipe, ViT, CNN) gets its points, and they a verdict or the reason for none.
 
-The rules are those of the study's protocol; the statistic is `repro.analysis.statistics`, the points are
-`repro.analysis.points`. Must not know how results are drawn or stored. Read `evaluate` first, then `_judge`.
+The statistic is `repro.analysis.statistics`, the points are `repro.analysis.points`, the rules `repro.analysis.verdicts`. Must
+not know how results are drawn or stored. Read `evaluate` first.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from repro.analysis.convergence import Training, judge_training
-from repro.analysis.points import PlannedPoint, has_arms, planned_points
-from repro.analysis.results import ClaimResult, Estimate, Outcome, Point, Verdict
-from repro.analysis.statistics import LEVEL, Correctness, Scale, estimate, interval
+from repro.analysis.convergence import judge_training
+from repro.analysis.planned import PlannedPoint
+from repro.analysis.points import has_arms, planned_points
+from repro.analysis.results import ClaimResult, Outcome, Point, Verdict
+from repro.analysis.statistics import Correctness, Scale, estimate
 from repro.analysis.study import Pair, Study, index_study
-from repro.analysis.wording import listing, number, threshold, verdict_sentence, with_interval
-from repro.spec import Claim, Measure
-
-MIN_SEEDS = 3
-"""Fewer seeds give no verdict (the study's protocol)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """A planned point, and its numbers as far as there are any."""
-
-    planned: PlannedPoint
-    """Which arms, inside the scope or not."""
-    point: Point | None
-    """None where no seed is finished in all arms."""
-    training: Training | None
-    """None with `point`."""
-    num_cells: int
-    """Cells that are planned."""
-    num_done: int
-    """Cells that are finished and comparable."""
-
-    def ends(self, scale: Scale, level: float = LEVEL) -> tuple[float, float]:
-        """The interval on one scale; only where there are two seeds."""
-        ends = interval(self.estimated(scale), level=level)
-        assert ends is not None, "a verdict is asked of points with intervals only"
-        return ends
-
-    def estimated(self, scale: Scale) -> Estimate:
-        """The estimate on one scale."""
-        assert self.point is not None
-        return self.point.accuracy if scale is Scale.ACCURACY else self.point.log_odds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """A verdict with its reason and the point that decided."""
-
-    verdict: Verdict | None
-    """None for an observation."""
-    reason: str
-    """One line for a reader."""
-    decisive: Measured | None
-    """The weakest point for `every`, the strongest for `somewhere`."""
+from repro.analysis.verdicts import Judgement, Measured, judge, observe
+from repro.analysis.wording import scope_in_words
+from repro.formatting import MINUS
+from repro.spec import Claim
 
 
 def evaluate(
@@ -63,16 +23,18 @@ def evaluate(
 ) -> list[ClaimResult]:
     """Hold `claim` against every (data set, recipe, ViT, CNN) among the study cells of `outcomes`, in that order.
 
-    `predictions` maps the id of each done cell to bool (I,), whether each test image was classified correctly; `miniature` is
-    copied into the results. The list is empty where no cells speak to the claim.
+    A comparison of two recipes is held once for each data set and pair of models. `predictions` maps the id of each done cell
+    to bool (I,), whether each test image was classified correctly; `miniature` is copied into the results. The list is empty
+    where no cells speak to the claim.
     """
     study = index_study((outcome.row for outcome in outcomes), predictions)
     return evaluate_study(claim, study, miniature=miniature)
 
 
 def evaluate_study(claim: Claim, study: Study, *, miniature: bool) -> list[ClaimResult]:
-    """As `evaluate`, for cells that are indexed already."""
-    results = (_evaluate_pair(claim, study, pair, miniature=miniature) for pair in study.pairs())
+    """As `evaluate`, for cells that are indexed already; nothing on data sets that the claim is not made for."""
+    pairs = [pair for pair in study.pairs() if not claim.scope.datasets or pair.dataset in claim.scope.datasets]
+    results = (_evaluate_pair(claim, study, pair, miniature=miniature) for pair in pairs)
     return [result for result in results if result is not None]
 
 
@@ -80,16 +42,16 @@ def _evaluate_pair(claim: Claim, study: Study, pair: Pair, *, miniature: bool) -
     measured = [_measure(planned, study, claim) for planned in planned_points(claim, study, pair)]
     inside = [one for one in measured if one.planned.inside]
     if inside:
-        judgement = _judge(claim, inside)
+        judgement = judge(claim, inside)
         if len(inside) < len(measured):
             outside = (
                 f" ({len(measured) - len(inside)} of {len(measured)} points lie outside the claim's scope and do not count.)"
             )
             judgement = Judgement(verdict=judgement.verdict, reason=judgement.reason + outside, decisive=judgement.decisive)
     elif measured:
-        judgement = _observe(claim, measured)
-    elif claim.measure in (Measure.FAMILY_GAP_TREND, Measure.UPSTREAM_TREND) and has_arms(claim, study, pair):
-        what = "training-set" if claim.measure is Measure.FAMILY_GAP_TREND else "upstream"
+        judgement = observe(claim, measured)
+    elif claim.measure.slope_over and has_arms(claim, study, pair):
+        what = "training-set" if claim.measure.slope_over == "training" else "upstream"
         reason = f"Inconclusive (too few sizes): a slope needs at least two {what} sizes with seeds in common."
         judgement = Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason, decisive=None)
     else:
@@ -106,7 +68,7 @@ def _evaluate_pair(claim: Claim, study: Study, pair: Pair, *, miniature: bool) -
         dataset=pair.dataset,
         vit=pair.vit,
         cnn=pair.cnn,
-        recipe=pair.recipe,
+        recipe=f"{pair.recipe} {MINUS} {claim.scope.baseline_recipe}" if claim.measure.compares_recipes else pair.recipe,
         measured=decisive.accuracy.value if decisive else None,
         ci95=decisive.accuracy.ci95 if decisive else None,
         n=decisive.accuracy.num_seeds if decisive else 0,
@@ -118,17 +80,6 @@ def _evaluate_pair(claim: Claim, study: Study, pair: Pair, *, miniature: bool) -
     )
 
 
-def scope_in_words(claim: Claim) -> str:
-    """For which scale the claim is made, for a reader."""
-    scope = claim.scope
-    words = "trained from scratch" if scope.init == "scratch" else "fine-tuned after pre-training"
-    if scope.min_upstream_images:
-        words += f" on at least {scope.min_upstream_images:,} upstream images"
-    if scope.max_images is not None:
-        words += f", on at most {scope.max_images:,} images in all"
-    return words
-
-
 def _measure(planned: PlannedPoint, study: Study, claim: Claim) -> Measured:
     seeds = planned.finished_seeds(study)
     rows = planned.rows(study, planned.seeds(study))
@@ -138,7 +89,7 @@ def _measure(planned: PlannedPoint, study: Study, claim: Claim) -> Measured:
     arms = planned.contrast_arms(study, seeds)
     estimates = {scale: estimate(arms, scale) for scale in Scale}
     training = judge_training(
-        planned, study, seeds, estimates, both_scales=claim.both_scales, per_tenfold=_is_per_tenfold(claim)
+        planned, study, seeds, estimates, both_scales=claim.both_scales, per_tenfold=bool(claim.measure.slope_over)
     )
     point = Point(
         label=planned.label,
@@ -153,148 +104,3 @@ def _measure(planned: PlannedPoint, study: Study, claim: Claim) -> Measured:
         check_cells=training.check_cells,
     )
     return Measured(planned=planned, point=point, training=training, num_cells=len(rows), num_done=num_done)
-
-
-def _judge(claim: Claim, points: list[Measured]) -> Judgement:
-    """The verdict over points inside the scope: first whether there may be one, then which."""
-    shown = _decisive(claim, points, Scale.ACCURACY, None)
-    num_cells, num_done = sum(one.num_cells for one in points), sum(one.num_done for one in points)
-    if num_done < num_cells:
-        return _inconclusive(f"unfinished): {num_done} of {num_cells} cells are done.", shown)
-    num_seeds = min(one.point.accuracy.num_seeds for one in points if one.point)
-    if num_seeds < MIN_SEEDS:
-        return _inconclusive(f"too few seeds): {num_seeds} of at least {MIN_SEEDS}.", shown)
-    if any(one.point is None or one.point.accuracy.ci95 is None for one in points):
-        return _inconclusive("no interval): the test set has too few images.", shown)
-    counting = [one for one in points if one.training and one.training.trained_enough]
-    if len(counting) < len(points) and (claim.quantifier == "every" or not counting):
-        return _undertrained(points, shown)
-    verdicts = {scale: _verdict(claim, points, counting, scale) for scale in Scale}
-    verdict = verdicts[Scale.ACCURACY]
-    if len(counting) < len(points) and verdict is not Verdict.SUPPORTED:
-        return _undertrained(points, shown)
-    shown = _decisive(claim, counting, Scale.ACCURACY, verdict, _deciding_level(claim, len(points), verdict))
-    sentences = {scale: _sentence(claim, len(points), counting, scale, verdicts[scale]) for scale in Scale}
-    longer = _outside_at_four_times(counting)
-    if not claim.both_scales:
-        return Judgement(verdict=verdict, reason=f"{_capital(sentences[Scale.ACCURACY])}.{longer}", decisive=shown)
-    if verdicts[Scale.LOG_ODDS] is verdict:
-        both = f"{_capital(sentences[Scale.ACCURACY])}. So in log-odds: {sentences[Scale.LOG_ODDS]}.{longer}"
-        return Judgement(verdict=verdict, reason=both, decisive=shown)
-    named = (
-        f"{verdict} in accuracy ({sentences[Scale.ACCURACY]}), "
-        f"{verdicts[Scale.LOG_ODDS]} in log-odds ({sentences[Scale.LOG_ODDS]})"
-    )
-    return _inconclusive(f"depends on scale): {named}.{longer}", shown)
-
-
-def _verdict(claim: Claim, points: list[Measured], counting: list[Measured], scale: Scale) -> Verdict:
-    """Direction with a smallest effect, over the points of one scale.
-
-    `every` is an intersection-union test: each point at 95 %, no correction. What needs only one point of many is held to
-    Bonferroni's level over all of them.
-    """
-    least = claim.smallest_effect if scale is Scale.ACCURACY else claim.smallest_effect_log_odds
-    alone = [one.ends(scale) for one in counting]
-    together = [one.ends(scale, _bonferroni(len(points))) for one in counting]
-    all_count = len(counting) == len(points)
-    if claim.quantifier == "every":
-        supported, contradicted = all_count and all(low > least for low, _ in alone), any(high < 0 for _, high in together)
-    else:
-        supported, contradicted = any(low > least for low, _ in together), all_count and all(high < 0 for _, high in alone)
-    return Verdict.SUPPORTED if supported else Verdict.CONTRADICTED if contradicted else Verdict.INCONCLUSIVE
-
-
-def _decisive(
-    claim: Claim, points: list[Measured], scale: Scale, verdict: Verdict | None, level: float = LEVEL
-) -> Measured | None:
-    """The weakest point for `every`, the strongest for `somewhere`, by the end of the interval that the verdict looks at."""
-    candidates = [one for one in points if one.point is not None]
-    if not candidates:
-        return None
-    end = 1 if verdict is Verdict.CONTRADICTED else 0
-
-    def strength(one: Measured) -> float:
-        estimated = one.estimated(scale)
-        ends = interval(estimated, level=level)
-        return ends[end] if ends else estimated.value
-
-    return (min if claim.quantifier == "every" else max)(candidates, key=strength)
-
-
-def _sentence(claim: Claim, num_points: int, counting: list[Measured], scale: Scale, verdict: Verdict) -> str:
-    """What one scale says, with the decisive point's numbers at the level that decided."""
-    level = _deciding_level(claim, num_points, verdict)
-    decisive = _decisive(claim, counting, scale, verdict, level)
-    assert decisive is not None, "there is a verdict only where points count"
-    estimated, per_tenfold = decisive.estimated(scale), _is_per_tenfold(claim)
-    numbers = with_interval(estimated.value, decisive.ends(scale, level), scale, per_tenfold=per_tenfold)
-    least = claim.smallest_effect if scale is Scale.ACCURACY else claim.smallest_effect_log_odds
-    return verdict_sentence(
-        claim.quantifier,
-        verdict,
-        num_points,
-        interval=f"{100 * level:.4g} % interval" + (" (Bonferroni)" if level != LEVEL else ""),
-        least=threshold(least, scale, per_tenfold=per_tenfold),
-        detail=f"{decisive.planned.label}, {numbers}, {estimated.num_seeds} seeds",
-    )
-
-
-def _undertrained(points: list[Measured], shown: Measured | None) -> Judgement:
-    short = [one for one in points if one.training and not one.training.trained_enough]
-    cells = list(dict.fromkeys(cell for one in short if one.training for cell in one.training.undertrained))
-    checked = "" if any(one.training and one.training.check_cells for one in short) else ", and there is no finished check"
-    reason = (
-        f"undertrained): {len(cells)} cell(s) end below 99 % training accuracy{checked}: {listing(cells)}."
-        f"{_outside_at_four_times(short)}"
-    )
-    return _inconclusive(reason, shown)
-
-
-def _outside_at_four_times(points: list[Measured]) -> str:
-    """What the checks say where longer training leaves the interval; empty if none does."""
-    found = [f"{one.planned.label}: {one.training.outside}" for one in points if one.training and one.training.outside]
-    return f" At four times the steps it leaves its interval: {'; '.join(found)} (seed 1)." if found else ""
-
-
-def _observe(claim: Claim, points: list[Measured]) -> Judgement:
-    shown = _decisive(claim, points, Scale.ACCURACY, None)
-    upstream = [key.num_upstream_images for one in points for _, key in one.planned.terms if key.num_upstream_images]
-    training = max(key.num_train_images for one in points for _, key in one.planned.terms)
-    here = f"at most {training:,} training images" + (
-        f" and {max(upstream):,} upstream images" if upstream else " from scratch"
-    )
-    reason = f"Outside the claim's scope ({scope_in_words(claim)}); here {here}. An observation, without verdict."
-    num_cells, num_done = sum(one.num_cells for one in points), sum(one.num_done for one in points)
-    if num_done < num_cells:
-        reason += f" Unfinished: {num_done} of {num_cells} cells are done."
-    if shown is not None and shown.point is not None:
-        value = shown.point.accuracy
-        reason += (
-            f" {'Weakest' if claim.quantifier == 'every' else 'Strongest'} point, {shown.point.label}: "
-            f"{with_interval(value.value, value.ci95, Scale.ACCURACY, per_tenfold=_is_per_tenfold(claim))}, "
-            f"{number(shown.point.log_odds.value, Scale.LOG_ODDS)} in log-odds, {value.num_seeds} seeds."
-        )
-    return Judgement(verdict=None, reason=reason, decisive=shown)
-
-
-def _inconclusive(why: str, shown: Measured | None) -> Judgement:
-    return Judgement(verdict=Verdict.INCONCLUSIVE, reason=f"Inconclusive ({why}", decisive=shown)
-
-
-def _bonferroni(num_points: int) -> float:
-    return 1 - (1 - LEVEL) / num_points if num_points > 1 else LEVEL
-
-
-def _deciding_level(claim: Claim, num_points: int, verdict: Verdict) -> float:
-    """Bonferroni's level where one point of many is enough for the verdict, or would have been."""
-    one_is_enough = (claim.quantifier == "every") == (verdict is Verdict.CONTRADICTED)
-    return _bonferroni(num_points) if one_is_enough else LEVEL
-
-
-def _is_per_tenfold(claim: Claim) -> bool:
-    return claim.measure in (Measure.FAMILY_GAP_TREND, Measure.UPSTREAM_TREND)
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]

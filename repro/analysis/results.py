@@ -83,7 +83,7 @@ class ClaimResult(Spec):
     cnn: str
     """Model on the CNN side."""
     recipe: str
-    """Recipe of the cells."""
+    """Recipe of the cells; of a comparison of recipes both, with a minus sign between them."""
     measured: float | None
     """The decisive point's value on the accuracy scale (the weakest point for `every`, the strongest for `somewhere`)."""
     ci95: tuple[float, float] | None
@@ -96,6 +96,8 @@ class ClaimResult(Spec):
     """Whether the profile is a miniature of the study."""
     reason: str
     """Why this verdict, in one line."""
+    survival: str = ""
+    """Whether the verdict under a plainer recipe survives this one; empty where the claim has no verdict under both."""
     points: tuple[Point, ...]
     """All points, in order of size."""
     cells: tuple[str, ...]
@@ -148,6 +150,8 @@ class CellRow(Spec):
     init: str
     num_upstream_images: int
     recipe: str
+    is_regularised: bool
+    """Whether the recipe mixes, recolours or erases images, so that 99 % training accuracy is not to be expected."""
     num_train_images: int
     seed: int
     status: CellStatus

@@ -1,4 +1,4 @@
-"""How numbers are written inside the sentences of a result: points of accuracy, log-odds, counts, lists.
+"""How a result is put into words: points of accuracy, log-odds, counts, lists, a claim's measure and scope.
 
 Must not know where the numbers come from. Read `with_interval` first.
 """
@@ -7,7 +7,17 @@ from collections.abc import Sequence
 
 from repro.analysis.results import Verdict
 from repro.analysis.statistics import Scale
-from repro.formatting import Interval, log_odds, log_odds_interval, points, points_interval
+from repro.formatting import (
+    FAMILY_NAMES,
+    MINUS,
+    Interval,
+    enumeration,
+    log_odds,
+    log_odds_interval,
+    points,
+    points_interval,
+)
+from repro.spec import Claim, Measure
 
 _PHRASES = {
     ("every", Verdict.SUPPORTED): "above {least} in each of {count} comparisons; weakest: {detail}",
@@ -76,3 +86,36 @@ def verdict_sentence(quantifier: str, verdict: Verdict, num_points: int, *, inte
     """What a verdict rests on: which intervals lie where, and the decisive point in `detail`."""
     phrase = _PHRASES_OF_ONE[verdict] if num_points == 1 else _PHRASES[quantifier, verdict]
     return phrase.format(count=num_points, interval=interval, least=least, detail=detail)
+
+
+def scope_in_words(claim: Claim) -> str:
+    """For which scale the claim is made, for a reader."""
+    scope = claim.scope
+    words = "trained from scratch" if scope.init == "scratch" else "fine-tuned after pre-training"
+    if scope.min_upstream_images:
+        words += f" on at least {scope.min_upstream_images:,} upstream images"
+    if scope.max_images is not None:
+        words += f", on at most {scope.max_images:,} images in all"
+    if scope.datasets:
+        words += f", on {enumeration(list(scope.datasets))}"
+    if scope.recipe is not None:
+        words += f", under recipe {scope.recipe} against {scope.baseline_recipe}"
+    return words
+
+
+def measure_in_words(claim: Claim) -> tuple[str, str]:
+    """What a claim measures, positive in its direction, and the unit on the accuracy scale."""
+    ahead = FAMILY_NAMES[claim.ahead]
+    other = FAMILY_NAMES["cnn" if claim.ahead == "vit" else "vit"]
+    recipe, baseline = claim.scope.recipe, claim.scope.baseline_recipe
+    over = f"per tenfold of {claim.measure.slope_over} images"
+    words = {
+        Measure.FAMILY_GAP: f"accuracy of the {ahead} minus accuracy of the {other}",
+        Measure.FAMILY_GAP_TREND: f"change of ({ahead} {MINUS} {other}) {over}",
+        Measure.PRETRAINING_GAIN_GAP: f"gain of the {ahead} by pre-training minus gain of the {other}",
+        Measure.UPSTREAM_TREND: f"change of accuracy {over}",
+        Measure.UPSTREAM_TREND_GAP: f"change of ({ahead} {MINUS} {other}) {over}",
+        Measure.RECIPE_GAIN: f"accuracy under {recipe} minus accuracy under {baseline}, of each family",
+        Measure.RECIPE_GAIN_GAP: f"gain of the {ahead} by {recipe} over {baseline} minus gain of the {other}",
+    }
+    return words[claim.measure], f"points {over}" if claim.measure.slope_over else "points"

@@ -1,7 +1,7 @@
-"""The facts: data sets, models, recipes and claims that come with the kit, each with its source, as TOML files beside this one.
+"""The facts: data sets, hosts, models, recipes and claims that come with the kit, with their sources.
 
-To add one, add an entry to `datasets.toml`, `models.toml`, `recipes.toml` or `claims.toml`; shipped profiles lie in
-`repro/profiles/`. Must not know how anything is computed. Read `load_catalog` first.
+They are TOML files beside this one. To add one, add an entry to `datasets.toml`, `hosts.toml`, `models.toml`, `recipes.toml` or
+`claims.toml`; shipped profiles lie in `repro/profiles/`. Must not know how anything is computed. Read `load_catalog` first.
 """
 
 import os
@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 from repro.errors import ProfileError
-from repro.spec import Claim, DatasetSpec, ModelSpec, Profile, Recipe, parse
+from repro.spec import Claim, DatasetSpec, HostSpec, ModelSpec, Profile, Recipe, parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,8 @@ class Catalog:
     """Everything a profile may name."""
 
     datasets: dict[str, DatasetSpec]
+    """By name."""
+    hosts: dict[str, HostSpec]
     """By name."""
     models: dict[str, ModelSpec]
     """By name."""
@@ -40,6 +42,7 @@ def load_catalog() -> Catalog:
 
     return Catalog(
         datasets={spec.name: spec for spec in (parse(DatasetSpec, row, origin="datasets.toml") for row in entries("dataset"))},
+        hosts={spec.name: spec for spec in (parse(HostSpec, row, origin="hosts.toml") for row in entries("host"))},
         models={spec.name: spec for spec in (parse(ModelSpec, row, origin="models.toml") for row in entries("model"))},
         recipes={spec.name: spec for spec in (parse(Recipe, row, origin="recipes.toml") for row in entries("recipe"))},
         claims={spec.id: spec for spec in (parse(Claim, row, origin="claims.toml") for row in entries("claim"))},

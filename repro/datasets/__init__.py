@@ -4,8 +4,21 @@ Only `repro.datasets.device` needs torch, and nothing here imports it; matplotli
 images are made. Must not know models or training. Read `prepare` in `pack` first, then `training_subset` in `subsets`.
 """
 
+from repro.datasets.located import Located, missing_bytes
 from repro.datasets.manifest import Manifest
-from repro.datasets.pack import Pack, load_pack, prepare, read_manifest
+from repro.datasets.pack import Pack, intact_manifest, load_pack, pack_bytes, prepare, read_manifest
 from repro.datasets.subsets import dev_split, training_subset
 
-__all__ = ["Manifest", "Pack", "dev_split", "load_pack", "prepare", "read_manifest", "training_subset"]
+__all__ = [
+    "Located",
+    "Manifest",
+    "Pack",
+    "dev_split",
+    "intact_manifest",
+    "load_pack",
+    "missing_bytes",
+    "pack_bytes",
+    "prepare",
+    "read_manifest",
+    "training_subset",
+]

@@ -1,62 +1,54 @@
-"""A user's own data set as a folder of pictures: `train/<class>/…` and `test/<class>/…`.
+"""A user's own data set as a folder of pictures: `train/<class>/…` and `test/<class>/…`, or `val` for `test`.
 
-Classes are numbered in the order of their sorted folder names. Pictures are decoded with Pillow, turned as their EXIF data
-says, to RGB, or to grey if all of them are grey; transparency is dropped. Names that begin with a dot are passed over. Every
-bad picture ends here, before any training, by its name. Must not know where a pack lies. Read `read_folder` first.
+Classes are numbered in the order of their sorted folder names. Pictures become RGB, or grey if all of them are grey. Names that
+begin with a dot are passed over. Every bad picture ends here, before any training, by its name. Millions of pictures are
+decoded in threads to a scratch folder, from where an interrupted reading goes on. Must not know where a pack lies. Read
+`read_folder` first.
 """
 
 import hashlib
 import os
-import struct
-import zlib
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
-
+from repro.datasets import pictures
 from repro.datasets.arrays import ImageArrays, Part
+from repro.datasets.chunks import Progress, silent
+from repro.datasets.listing import Listing
+from repro.datasets.pictures import GREY_MODES, Headers
+from repro.datasets.scratch import decode_all, read_all_headers
 from repro.errors import DataError
 
 PARTS = ("train", "test")
-GREY_MODES = frozenset({"1", "L", "LA"})
-COLOUR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "HSV"})
-DECODING_ERRORS = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, struct.error, zlib.error),
-    Image.DecompressionBombError,
-)
-"""What Pillow raises for a broken file, by format and place of the damage."""
-LAYOUT = "Lay the pictures out as train/<class>/<picture> and test/<class>/<picture>."
+TEST_FOLDERS = ("test", "val")
+"""Names that the folder of the test part may have."""
+LAYOUT = "Lay the pictures out as train/<class>/<picture> and test/<class>/<picture> (or val/<class>/<picture>)."
 NUM_NAMED = 5
 """How many bad files a message names."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Picture:
-    """One file, as its header describes it."""
-
-    path: Path
-    label: int
-    size: tuple[int, int]
-    """Width and height in pixels, before it is turned."""
-    mode: str
-    """Pillow's name of its pixel format."""
-
-
-def read_folder(path: Path, *, image_size: int | None) -> ImageArrays:
+def read_folder(path: Path, *, image_size: int | None, scratch: Path, progress: Progress = silent) -> ImageArrays:
     """All pictures, uint8 (N, H, W, C); with `image_size` each is box-resized to that square, its proportions not kept.
 
-    Raises DataError for a missing or unreadable folder, an empty class, classes that are not the same in both parts, a single
-    class, a file that is not a picture or is corrupt, and, without `image_size`, pictures that are not squares of one size.
+    Writes the folder `scratch` and maps its files: the caller removes it when the images have been used, and keeps it when
+    anything goes wrong, so that the next call goes on from there. Raises DataError for a missing or unreadable folder, an empty
+    class, classes that are not the same in both parts, a single class, a file that is not a picture or is corrupt, and, without
+    `image_size`, pictures that are not squares of one size; DiskFull before it decodes where there is not enough space.
     """
-    class_names = _class_names(path)
-    headers = {part: _headers(path / part, class_names) for part in PARTS}
-    everything = [picture for part in PARTS for picture in headers[part]]
-    side = image_size or _common_side(everything, path)
-    grey = all(picture.mode in GREY_MODES for picture in everything)
-    parts = {part: _decode(headers[part], side=side, grey=grey) for part in PARTS}
-    return ImageArrays(train=parts["train"], test=parts["test"], class_names=class_names)
+    folders = _part_folders(path)
+    class_names = _class_names(path, folders)
+    pictures.load_formats()
+    listings, headers, digests = {}, {}, {}
+    for part, folder in folders.items():
+        listings[part] = _listing(part, folder, class_names)
+        headers[part], digests[part] = read_all_headers(scratch, listings[part], progress=progress)
+        _refuse_strangers(headers[part], folder)
+    side = image_size or _common_side(headers["train"].sizes + headers["test"].sizes, path)
+    grey = headers["train"].modes | headers["test"].modes <= GREY_MODES
+    images = decode_all(scratch, list(listings.values()), digests, side=side, grey=grey, progress=progress)
+    train, test = (Part(images=images[part], labels=listings[part].labels) for part in PARTS)
+    return ImageArrays(train=train, test=test, class_names=class_names)
 
 
 def listing_sha256(path: Path) -> str:
@@ -64,33 +56,55 @@ def listing_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     for folder, folder_names, file_names in os.walk(path):
         folder_names.sort()
+        prefix = "".join(f"{name}/" for name in Path(folder).relative_to(path).parts)
         for name in sorted(file_names):
-            file = Path(folder, name)
-            status, relative = file.stat(), file.relative_to(path)
-            digest.update(f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+            status = os.stat(f"{folder}/{name}")  # noqa: PTH116 - a Path for each of a million files takes many seconds
+            digest.update(f"{prefix}{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def _class_names(path: Path) -> tuple[str, ...]:
+def _part_folders(path: Path) -> dict[str, Path]:
+    """The folder of each part."""
     if not path.is_dir():
         raise DataError(
             f"There is no folder {path}.",
             remedy=f"Correct `path` in the profile; it counts from the profile's folder. {LAYOUT}",
         )
-    found = {}
-    for part in PARTS:
-        if not (path / part).is_dir():
+    test = [path / name for name in TEST_FOLDERS if (path / name).is_dir()]
+    if len(test) > 1:
+        raise DataError(
+            f"{path} has both a folder 'test' and a folder 'val'; one of them is the test part.",
+            remedy="Rename the other one so that it begins with a dot, or move it away (the test pictures of ImageNet have no "
+            "public labels: there it is test that goes).",
+        )
+    folders = {"train": path / "train", "test": test[0] if test else path / "test"}
+    for part, folder in folders.items():
+        if not folder.is_dir():
             raise DataError(f"{path} has no folder {part!r}; it holds {_names(_visible(path))}.", remedy=LAYOUT)
-        entries = _visible(path / part)
+    return folders
+
+
+def _class_names(path: Path, folders: Mapping[str, Path]) -> tuple[str, ...]:
+    found = {}
+    for part, folder in folders.items():
+        entries = _visible(folder)
         stray = [entry for entry in entries if not entry.is_dir()]
+        if part == "test" and len(stray) == len(entries) > 0:
+            raise DataError(
+                f"{folder} holds {len(stray)} files directly, not in class folders: {_names(stray)}.",
+                remedy=f"Sort them into class folders {folder.name}/<class>/<picture> first, named as those of train; the "
+                "validation pictures of ImageNet come unsorted, with their classes in a file of their own.",
+            )
         if stray:
             raise DataError(
-                f"{path / part} holds files outside any class: {_names(stray)}.", remedy=f"Move or remove them. {LAYOUT}"
+                f"{folder} holds files outside any class: {_names(stray)}.", remedy=f"Move or remove them. {LAYOUT}"
             )
         found[part] = [entry.name for entry in entries]
     if found["train"] != found["test"]:
         only = {part: sorted(set(found[part]) - set(found[other])) for part, other in (PARTS, PARTS[::-1])}
-        described = "; ".join(f"only in {part}: {', '.join(names[:NUM_NAMED])}" for part, names in only.items() if names)
+        described = "; ".join(
+            f"only in {folders[part].name}: {', '.join(names[:NUM_NAMED])}" for part, names in only.items() if names
+        )
         raise DataError(
             f"The two parts of {path} do not have the same classes ({described}).",
             remedy="Give every class both folders, or neither.",
@@ -98,6 +112,19 @@ def _class_names(path: Path) -> tuple[str, ...]:
     if len(found["train"]) < 2:
         raise DataError(f"{path} has {len(found['train'])} class, and needs at least two.", remedy=LAYOUT)
     return tuple(found["train"])
+
+
+def _listing(part: str, folder: Path, class_names: tuple[str, ...]) -> Listing:
+    file_names = []
+    for class_name in class_names:
+        names = tuple(entry.name for entry in _visible(folder / class_name))
+        if not names:
+            raise DataError(
+                f"The class folder {folder / class_name} is empty.",
+                remedy="Put pictures into it, or remove the class from both parts.",
+            )
+        file_names.append(names)
+    return Listing(part=part, folder=folder, class_names=class_names, file_names=tuple(file_names))
 
 
 def _visible(path: Path) -> list[Path]:
@@ -109,43 +136,20 @@ def _visible(path: Path) -> list[Path]:
         ) from error
 
 
-def _headers(part: Path, class_names: tuple[str, ...]) -> list[_Picture]:
-    pictures: list[_Picture] = []
-    strangers: list[Path] = []
-    for label, class_name in enumerate(class_names):
-        files = _visible(part / class_name)
-        if not files:
-            raise DataError(
-                f"The class folder {part / class_name} is empty.",
-                remedy="Put pictures into it, or remove the class from both parts.",
-            )
-        for file in files:
-            try:
-                with Image.open(file) as image:
-                    pictures.append(_Picture(path=file, label=label, size=image.size, mode=image.mode))
-            except UnidentifiedImageError:
-                strangers.append(file)
-            except DECODING_ERRORS as error:
-                if file.is_dir():
-                    strangers.append(file)
-                    continue
-                raise _corrupt(file, error) from error
-    if strangers:
+def _refuse_strangers(headers: Headers, folder: Path) -> None:
+    if strangers := headers.strangers:
         raise DataError(
-            f"{len(strangers)} of the entries in {part} are not pictures that Pillow can read: {_names(strangers)}.",
+            f"{len(strangers)} of the entries in {folder} are not pictures that Pillow can read: {_names(strangers)}.",
             remedy="Remove them, or convert them to PNG or JPEG; a class folder holds pictures only.",
         )
-    deep = [picture.path for picture in pictures if picture.mode not in GREY_MODES | COLOUR_MODES]
-    if deep:
+    if deep := headers.deep:
         raise DataError(
-            f"{len(deep)} of the pictures in {part} are neither grey nor colour with 8 bits a channel: {_names(deep)}.",
+            f"{len(deep)} of the pictures in {folder} are neither grey nor colour with 8 bits a channel: {_names(deep)}.",
             remedy="Convert them to 8-bit grey or RGB, with the brightness range that you mean.",
         )
-    return pictures
 
 
-def _common_side(pictures: list[_Picture], path: Path) -> int:
-    sizes = Counter(picture.size for picture in pictures)
+def _common_side(sizes: Counter[tuple[int, int]], path: Path) -> int:
     (width, height), _ = sizes.most_common(1)[0]
     if len(sizes) == 1 and width == height:
         return width
@@ -157,30 +161,6 @@ def _common_side(pictures: list[_Picture], path: Path) -> int:
     )
 
 
-def _decode(pictures: list[_Picture], *, side: int, grey: bool) -> Part:
-    images = np.empty((len(pictures), side, side, 1 if grey else 3), dtype=np.uint8)
-    for place, picture in enumerate(pictures):
-        try:
-            with Image.open(picture.path) as opened:
-                turned = ImageOps.exif_transpose(opened)
-                if "transparency" in turned.info:
-                    turned = turned.convert("RGBA")
-                image = turned.convert("L" if grey else "RGB")
-        except DECODING_ERRORS as error:
-            raise _corrupt(picture.path, error) from error
-        if image.size != (side, side):
-            image = image.resize((side, side), Image.Resampling.BOX)
-        images[place] = np.asarray(image).reshape(images.shape[1:])
-    return Part(images=images, labels=np.array([picture.label for picture in pictures], dtype=np.int64))
-
-
-def _names(paths: list[Path]) -> str:
+def _names(paths: Sequence[Path]) -> str:
     named = ", ".join(str(path) for path in paths[:NUM_NAMED]) or "nothing"
     return named + (f" and {len(paths) - NUM_NAMED} more" if len(paths) > NUM_NAMED else "")
-
-
-def _corrupt(path: Path, error: BaseException) -> DataError:
-    return DataError(
-        f"The picture {path} cannot be decoded: {str(error) or type(error).__name__}.",
-        remedy="Replace it with an intact copy, or remove it.",
-    )

@@ -36,6 +36,21 @@ class Origin(Spec):
         return same and now.state in (None, self.state)
 
 
+class SourceFile(Spec):
+    """A file that a pack was made from."""
+
+    name: str
+    """Its name, or the path of an unpacked folder."""
+    sha256: str | None = None
+    """Its digest; None for a folder."""
+    md5: str | None = None
+    """Its older digest."""
+    size_bytes: int | None = None
+    """Its length."""
+    url: str | None = None
+    """From where it was downloaded; None where it lay on this machine already."""
+
+
 class FileEntry(Spec):
     """One file of the pack."""
 
@@ -68,6 +83,10 @@ class Manifest(Spec):
     """Images in the test part."""
     content_sha256: str
     """Digest of images and labels that does not depend on their order; `repro.datasets.arrays.content_sha256` defines it."""
+    train_sha256: str | None = None
+    """Digest of the training part as outsiders compute it (`repro.datasets.arrays.part_sha256`), for what was fetched."""
+    test_sha256: str | None = None
+    """The same of the test part."""
     mean: tuple[float, ...]
     """Mean of each channel over the whole training part, in fractions of white."""
     std: tuple[float, ...]
@@ -76,6 +95,8 @@ class Manifest(Spec):
     """Test images whose bytes also stand in the training part."""
     origin: Origin
     """What it was made from."""
+    made_from: tuple[SourceFile, ...] = ()
+    """The files that were fetched for it."""
     files: tuple[FileEntry, ...]
     """The other files of the pack."""
     vitrepro: str = repro.__version__

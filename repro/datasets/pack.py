@@ -8,35 +8,38 @@ not on the source's row order. Must not know what is trained. Read `prepare` fir
 
 import contextlib
 import fcntl
-import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from repro.datasets.arrays import (
+    ImageArrays,
     Images,
     Labels,
     Part,
     canonical_order,
-    content_sha256,
-    count_test_images_in_train,
-    image_digests,
+    content_sha256_of,
+    count_shared,
+    part_sha256,
 )
-from repro.datasets.manifest import MANIFEST, FileEntry, Manifest, parse_manifest
+from repro.datasets.chunks import Progress, Tell, ensure_space, silent
+from repro.datasets.contents import Contents, channel_statistics, examine
+from repro.datasets.files import check_files, map_array, write_array
+from repro.datasets.located import Located
+from repro.datasets.locks import LockedContent
+from repro.datasets.manifest import MANIFEST, FileEntry, Manifest, Origin, parse_manifest
 from repro.datasets.own import check_leak
 from repro.datasets.sources import current_origin, is_own, read_source
 from repro.errors import NO_SPACE_ERRNOS, CorruptFile, DataError, EnvironmentProblem
 from repro.spec import DatasetSpec, slug
 from repro.workspace import Workspace, disk_full, write_atomically
 
-Number = TypeVar("Number", np.uint8, np.int64)
-ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+SMALL_FILES_BYTES = 2**16
+"""Room for the manifest and the headers of the arrays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +81,13 @@ def load_pack(workspace: Workspace, spec: DatasetSpec, *, verify: bool = False) 
             remedy="Run `vitrepro fetch` with the same profile and home.",
         )
     folder = _folder(workspace, spec)
-    _check_files(folder, manifest, digests=verify)
+    check_files(folder, manifest.files, digests=verify)
     return Pack(
         manifest=manifest,
-        x_train=_map_array(folder / "x_train.npy", np.uint8, (manifest.num_train, *manifest.image_shape)),
-        y_train=np.array(_map_array(folder / "y_train.npy", np.int64, (manifest.num_train,))),
-        x_test=_map_array(folder / "x_test.npy", np.uint8, (manifest.num_test, *manifest.image_shape)),
-        y_test=np.array(_map_array(folder / "y_test.npy", np.int64, (manifest.num_test,))),
+        x_train=map_array(folder / "x_train.npy", np.uint8, (manifest.num_train, *manifest.image_shape)),
+        y_train=np.array(map_array(folder / "y_train.npy", np.int64, (manifest.num_train,))),
+        x_test=map_array(folder / "x_test.npy", np.uint8, (manifest.num_test, *manifest.image_shape)),
+        y_test=np.array(map_array(folder / "y_test.npy", np.int64, (manifest.num_test,))),
     )
 
 
@@ -92,22 +95,34 @@ def prepare(
     workspace: Workspace,
     spec: DatasetSpec,
     *,
-    source_dir: Path | None = None,
+    located: Located | None = None,
+    recorded: LockedContent | None = None,
     force: bool = False,
     log: Callable[[str], None],
+    progress: Progress | None = None,
 ) -> Manifest:
     """Make the pack from its source, unless an intact one of the same source is there; `force` makes it anew in any case.
 
-    `source_dir` holds the files of a data set that is neither made here nor named by a path. `log` is called with one line for
-    each thing a user should know. The pack is built in a folder beside its place and renamed,
-    so a reader sees the old pack, the new one or none. Two processes take turns. Raises DataError for bad data, DiskFull, and
-    EnvironmentProblem where the home cannot be written.
+    `located` are the files of a data set that is fetched, `recorded` what its images were when they first came. `log` is called
+    with one line for each thing a user should know, `progress` as `chunks.Progress` says. The pack is built in a folder beside
+    its place and renamed, so a reader sees the old pack, the new one or none; a second folder beside it keeps decoded pictures
+    until then, so that an interrupted decoding goes on where it was. Two processes take turns. Raises DataError for bad data,
+    DiskFull (before anything big is written, where that can be known), and EnvironmentProblem where the home cannot be written.
     """
     folder = _folder(workspace, spec)
+    told: Progress = partial(_told, progress or silent, spec.name)
+    scratch = folder.with_name(f".{folder.name}.decoding")
     try:
         with _turn(folder):
-            manifest = None if force else _intact_manifest(workspace, spec, log)
-            return manifest or _make(folder, spec, source_dir, log)
+            manifest = None if force else intact_manifest(workspace, spec, log, progress=told)
+            if manifest is None:
+                origin = current_origin(spec)
+                source = read_source(spec, located=located, scratch=scratch, progress=told)
+                manifest = _make(folder, spec, origin, source, told, located=located, recorded=recorded)
+                if manifest.leak_warning:
+                    log(manifest.leak_warning)
+            shutil.rmtree(scratch, ignore_errors=True)
+            return manifest
     except OSError as error:
         if error.errno in NO_SPACE_ERRNOS:
             raise disk_full(folder) from error
@@ -117,11 +132,18 @@ def prepare(
         ) from error
 
 
-def _intact_manifest(workspace: Workspace, spec: DatasetSpec, log: Callable[[str], None]) -> Manifest | None:
+def intact_manifest(
+    workspace: Workspace, spec: DatasetSpec, log: Callable[[str], None], *, progress: Progress = silent
+) -> Manifest | None:
+    """The manifest of a pack that is of this source and specification and undamaged, else None; reads all of its files.
+
+    `log` is called with one line for each thing a user should know.
+    """
     try:
         manifest = read_manifest(workspace, spec)
         if manifest is not None:
-            _check_files(_folder(workspace, spec), manifest, digests=True)
+            read = partial(progress, "checking the pack (MB)")
+            check_files(_folder(workspace, spec), manifest.files, digests=True, progress=read)
     except CorruptFile as error:
         log(f"{error.message} The data set {spec.name} is made anew.")
         return None
@@ -130,27 +152,50 @@ def _intact_manifest(workspace: Workspace, spec: DatasetSpec, log: Callable[[str
     return manifest
 
 
-def _make(folder: Path, spec: DatasetSpec, source_dir: Path | None, log: Callable[[str], None]) -> Manifest:
-    origin = current_origin(spec)
-    source = read_source(spec, source_dir=source_dir)
-    train, test = (_in_canonical_order(part) for part in (source.train, source.test))
-    num_leaked = count_test_images_in_train(train, test)
+def pack_bytes(spec: DatasetSpec) -> int:
+    """Bytes of the training images of a pack, which are most of it, as far as the specification tells; 0 where it does not."""
+    return (spec.num_train_images or 0) * (spec.image_size or 0) ** 2 * (spec.num_channels or 3)
+
+
+def _make(
+    folder: Path,
+    spec: DatasetSpec,
+    origin: Origin,
+    source: ImageArrays,
+    progress: Progress,
+    *,
+    located: Located | None,
+    recorded: LockedContent | None,
+) -> Manifest:
+    train, test = source.train, source.test
+    num_train, num_images = len(train.images), len(train.images) + len(test.images)
+
+    def tell(what: str, num_before: int) -> Tell:
+        return lambda num_done: progress(what, num_before + num_done, num_images)
+
+    in_train = examine(train, tell=tell("examining images", 0))
+    in_test = examine(test, tell=tell("examining images", num_train))
+    num_leaked = count_shared(in_train.pixel_digests, in_test.pixel_digests)
     if is_own(spec):
         check_leak(num_leaked, len(test.images), name=spec.name)
-    mean, std = _channel_statistics(train.images)
+    mean, std = channel_statistics(in_train.grey_counts)
+    image_shape = train.images.shape[1:]
     manifest = Manifest(
         name=spec.name,
-        image_size=train.images.shape[1],
-        num_channels=1 if train.images.shape[3] == 1 else 3,
+        image_size=image_shape[0],
+        num_channels=1 if image_shape[2] == 1 else 3,
         num_classes=len(source.class_names),
         class_names=source.class_names,
-        num_train=len(train.images),
+        num_train=num_train,
         num_test=len(test.images),
-        content_sha256=content_sha256(train, test),
+        content_sha256=content_sha256_of(in_train.image_digests, in_test.image_digests, image_shape=image_shape),
+        train_sha256=part_sha256(train) if located else None,
+        test_sha256=part_sha256(test) if located else None,
         mean=mean,
         std=std,
         num_test_images_in_train=num_leaked,
         origin=origin,
+        made_from=located.provenance if located else (),
         files=(),
     )
     if wrong := _contradictions(manifest, spec):
@@ -158,29 +203,37 @@ def _make(folder: Path, spec: DatasetSpec, source_dir: Path | None, log: Callabl
             f"The data set {spec.name} is not what its specification says: {'; '.join(wrong)}.",
             remedy="Restore the original source, or correct or leave out these fields if the new content is meant.",
         )
-    manifest = _store(folder, manifest, train, test)
-    if manifest.leak_warning:
-        log(manifest.leak_warning)
-    return manifest
-
-
-def _store(folder: Path, manifest: Manifest, train: Part, test: Part) -> Manifest:
-    """Write the pack and its manifest, completed by the list of files, and put them in place."""
-    arrays: dict[str, npt.NDArray[np.generic]] = dict(
-        zip(ARRAYS, (train.images, train.labels, test.images, test.labels), strict=True)
-    )
-    staging = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
+    if recorded and (manifest.train_sha256, manifest.test_sha256) != (recorded.train_sha256, recorded.test_sha256):
+        raise DataError(
+            f"The images of {spec.name} are not those of its first download, of {recorded.recorded_at} from {recorded.source}.",
+            remedy="Get the files from another host; or, if the new content is meant, remove its entry in downloads/lock.json.",
+        )
+    with _staged(folder) as staging:
+        ensure_space(staging, _size_bytes(train) + _size_bytes(test) + SMALL_FILES_BYTES, purpose=f"The data set {spec.name}")
         staging.mkdir(parents=True)
-        for name, values in arrays.items():
-            write_array(staging / f"{name}.npy", values)
-        complete = manifest.model_copy(update={"files": tuple(_entry(staging / f"{name}.npy") for name in ARRAYS)})
+        entries = (
+            *_write_part(staging, "train", train, in_train, tell("writing images", 0)),
+            *_write_part(staging, "test", test, in_test, tell("writing images", num_train)),
+        )
+        complete = manifest.model_copy(update={"files": entries})
         write_atomically(staging / MANIFEST, complete.model_dump_json(indent=1) + "\n")
         _swap(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return complete
+
+
+def _write_part(folder: Path, name: str, part: Part, contents: Contents, tell: Tell) -> tuple[FileEntry, FileEntry]:
+    """Write images and labels of a part in canonical order."""
+    order = canonical_order(contents.image_digests)
+    images = write_array(folder / f"x_{name}.npy", part.images, order=order, tell=tell)
+    return images, write_array(folder / f"y_{name}.npy", part.labels, order=order)
+
+
+def _size_bytes(part: Part) -> int:
+    return part.images.nbytes + part.labels.nbytes
+
+
+def _told(progress: Progress, name: str, what: str, done: int, total: int) -> None:
+    progress(f"{name}: {what}", done, total)
 
 
 def _contradictions(manifest: Manifest, spec: DatasetSpec) -> list[str]:
@@ -191,64 +244,21 @@ def _contradictions(manifest: Manifest, spec: DatasetSpec) -> list[str]:
         "num_channels": (spec.num_channels, manifest.num_channels),
         "num_classes": (spec.num_classes, manifest.num_classes),
         "content_sha256": (spec.content_sha256, manifest.content_sha256),
+        "train_sha256": (spec.train_sha256, manifest.train_sha256),
+        "test_sha256": (spec.test_sha256, manifest.test_sha256),
     }
     return [f"{field} is {is_so}, not {said}" for field, (said, is_so) in stated.items() if said not in (None, is_so)]
 
 
-def _in_canonical_order(part: Part) -> Part:
-    order = canonical_order(image_digests(part))
-    return Part(images=part.images[order], labels=part.labels[order])
-
-
-def _channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel in fractions of white, from exact counts of the 256 grey values."""
-    grey = np.arange(256) / 255
-    counts = [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[3])]
-    means = [float(count @ grey / count.sum()) for count in counts]
-    stds = [float(np.sqrt(count @ (grey - mean) ** 2 / count.sum())) for count, mean in zip(counts, means, strict=True)]
-    return tuple(means), tuple(stds)
-
-
-def write_array(path: Path, values: npt.NDArray[np.generic]) -> None:
-    """Write a `.npy` file and flush it to the disk; unlike `np.save`, a full disk is an OSError that says so."""
-    values = np.ascontiguousarray(values)
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
-        file.write(values.data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _map_array(path: Path, dtype: type[Number], shape: tuple[int, ...]) -> npt.NDArray[Number]:
+@contextlib.contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """A path beside the pack's, free for a folder to be built there; whatever is left there at the end is removed."""
+    staging = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(staging, ignore_errors=True)
     try:
-        values: npt.NDArray[Number] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _corrupt(path, str(error)) from error
-    if values.dtype != dtype or values.shape != shape:
-        raise _corrupt(path, f"it holds {values.dtype} {values.shape} instead of {np.dtype(dtype)} {shape}")
-    return values
-
-
-def _check_files(folder: Path, manifest: Manifest, *, digests: bool) -> None:
-    for entry in manifest.files:
-        path = folder / entry.name
-        try:
-            size_bytes = path.stat().st_size
-            if size_bytes != entry.size_bytes:
-                raise _corrupt(path, f"it has {size_bytes} bytes instead of {entry.size_bytes}")
-            if digests and _sha256(path) != entry.sha256:
-                raise _corrupt(path, "its sha256 is not that of the manifest")
-        except OSError as error:
-            raise _corrupt(path, error.strerror or str(error)) from error
-
-
-def _entry(path: Path) -> FileEntry:
-    return FileEntry(name=path.name, sha256=_sha256(path), size_bytes=path.stat().st_size)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _swap(staging: Path, folder: Path) -> None:
@@ -272,7 +282,3 @@ def _turn(folder: Path) -> Iterator[None]:
 
 def _folder(workspace: Workspace, spec: DatasetSpec) -> Path:
     return workspace.dataset_dir(slug(spec.name))
-
-
-def _corrupt(path: Path, detail: str) -> CorruptFile:
-    return CorruptFile(f"{path} is not what its manifest says: {detail}.", remedy="`vitrepro fetch` makes the data set anew.")

@@ -5,8 +5,11 @@ Must not know where a pack lies. Read `read_source` first.
 
 from pathlib import Path
 
-from repro.datasets import cifar, digits, folder, glyphs, own
+from repro.datasets import digits, folder, formats, glyphs, own
 from repro.datasets.arrays import ImageArrays
+from repro.datasets.chunks import Progress
+from repro.datasets.located import Located
+from repro.datasets.locks import content_key
 from repro.datasets.manifest import Origin
 from repro.errors import DataError
 from repro.spec import DatasetSource, DatasetSpec
@@ -14,10 +17,11 @@ from repro.spec import DatasetSource, DatasetSpec
 OWN = (DatasetSource.NPZ, DatasetSource.FOLDER)
 
 
-def read_source(spec: DatasetSpec, *, source_dir: Path | None) -> ImageArrays:
-    """All images of a data set, in the source's order; `source_dir` holds files that are not made here.
+def read_source(spec: DatasetSpec, *, located: Located | None, scratch: Path, progress: Progress) -> ImageArrays:
+    """All images of a data set, in the source's order; `located` are the files of one that is fetched.
 
-    Raises DataError for anything that cannot be used.
+    What may be too large for memory is written to the folder `scratch` and mapped; the caller removes it. Raises DataError for
+    anything that cannot be used.
     """
     try:
         match source_of(spec):
@@ -25,18 +29,27 @@ def read_source(spec: DatasetSpec, *, source_dir: Path | None) -> ImageArrays:
                 return digits.read_digits()
             case DatasetSource.GLYPHS:
                 return glyphs.draw_glyphs(_num_glyphs(spec))
-            case DatasetSource.CIFAR10:
-                return cifar.read_cifar10(source_dir)
+            case DatasetSource.FETCHED:
+                if located is None:
+                    raise DataError(
+                        f"The data set {spec.name} is not in the home.",
+                        remedy="Run `vitrepro fetch` with the same profile and home.",
+                    )
+                return formats.read_files(
+                    located.format, located.paths, image_size=spec.image_size, official=located.is_official
+                )
             case DatasetSource.NPZ:
                 return own.read_npz(_path(spec))
             case DatasetSource.FOLDER:
-                return folder.read_folder(_path(spec), image_size=spec.image_size)
+                return folder.read_folder(_path(spec), image_size=spec.image_size, scratch=scratch, progress=progress)
     except OSError as error:
         raise _unreachable(spec, error) from error
 
 
 def source_of(spec: DatasetSpec) -> DatasetSource:
-    """The kind of source, from `source` or else from `path`. Raises DataError when neither tells, or they do not fit."""
+    """The kind of source, from `source`, else from `distribution` or `path`. Raises DataError where they do not fit."""
+    if spec.distribution:
+        return DatasetSource.FETCHED
     if spec.source is not None:
         if spec.path is not None and spec.source not in OWN:
             raise DataError(
@@ -82,8 +95,9 @@ def _state(source: DatasetSource, spec: DatasetSpec) -> str | None:
             return digits.VERSION
         case DatasetSource.GLYPHS:
             return f"{glyphs.VERSION}, {_num_glyphs(spec)} + {glyphs.NUM_TEST} images, seed {glyphs.SEED}"
-        case DatasetSource.CIFAR10:
-            return cifar.VERSION
+        case DatasetSource.FETCHED:
+            # Whatever mirror the files came from, they hold the same images.
+            return content_key(spec)
         case DatasetSource.NPZ:
             status = _path(spec).stat()
             return f"{status.st_size} bytes, mtime_ns {status.st_mtime_ns}"

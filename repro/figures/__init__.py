@@ -33,7 +33,7 @@ from repro.figures.marks import (
     styles_of,
 )
 from repro.formatting import MINUS, count, points, printable, shortened
-from repro.spec import Measure, Role
+from repro.spec import Role
 from repro.svg import LIGHT, Figure, Sheet, finish, label_lines
 
 WIDTH = 440
@@ -60,6 +60,8 @@ class UpstreamPanel:
     upstream_dataset: str
     recipe: str
     num_train_images: int
+    scratch_recipe: str
+    """Recipe of the models from scratch at the left; empty where there are none."""
     curves: Figure
 
 
@@ -120,21 +122,25 @@ def _upstream_panels(groups: Sequence[Group]) -> Iterable[UpstreamPanel]:
 
     panels = grouped(key, [group for group in groups if group.init.startswith("upstream:")])
     for number, ((dataset, upstream_dataset, recipe, num_train_images), members) in enumerate(sorted(panels.items()), 1):
-        models = {group.model for group in members}
-        scratch = [
-            group
-            for group in groups
-            if group.init == "scratch"
-            and group.model in models
-            and (group.dataset, group.num_train_images) == (dataset, num_train_images)
-        ]
+        scratch = _from_scratch(groups, members)
         yield UpstreamPanel(
             dataset=dataset,
             upstream_dataset=upstream_dataset,
             recipe=recipe,
             num_train_images=num_train_images,
+            scratch_recipe=scratch[0].recipe if scratch else "",
             curves=_upstream_curves(members, scratch, name=f"upstream-{number}"),
         )
+
+
+def _from_scratch(groups: Sequence[Group], transferred: Sequence[Group]) -> list[Group]:
+    """The same models on the same images from scratch, by one recipe: as in the analysis that with most seeds, then by name."""
+    place = (transferred[0].dataset, transferred[0].num_train_images)
+    models = {group.model for group in transferred}
+    found = [g for g in groups if g.init == "scratch" and g.model in models and (g.dataset, g.num_train_images) == place]
+    by_recipe = grouped(lambda group: group.recipe, found)
+    best = min(by_recipe, key=lambda recipe: (-min(len(group.seeds) for group in by_recipe[recipe]), recipe), default=None)
+    return by_recipe[best] if best is not None else []
 
 
 def _scaling_curves(groups: Sequence[Group], gaps: Sequence[Gap], *, name: str) -> Figure:
@@ -241,7 +247,7 @@ def _claim_strip(result: ClaimResult, *, name: str) -> Figure | None:
         return None
     rows = len(result.points)
     height = 62 + 34 * rows
-    per_tenfold = " per tenfold" if result.claim.measure in (Measure.FAMILY_GAP_TREND, Measure.UPSTREAM_TREND) else ""
+    per_tenfold = " per tenfold" if result.claim.measure.slope_over else ""
     with Sheet(WIDTH, height) as canvas:
         scales: tuple[tuple[str, float, float, Callable[[Point], Estimate]], ...] = (
             (f"points{per_tenfold}", 100, result.claim.smallest_effect, lambda point: point.accuracy),

@@ -5,12 +5,13 @@ Must not know which figure they stand in. Read `draw_series` first.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from math import log10
 from typing import TYPE_CHECKING, Any
 
 from repro.analysis.results import Estimate, Group, Point
 from repro.formatting import FAMILY_NAMES, count, shortened
 from repro.spec import Family
-from repro.svg import LIGHT
+from repro.svg import FONT_SIZE, LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +20,8 @@ FAMILY_COLOURS: dict[Family, str] = {"vit": LIGHT["vit"], "cnn": LIGHT["cnn"]}
 FAMILY_MARKERS: dict[Family, str] = {"vit": "o", "cnn": "s"}
 LINE_STYLES = ("solid", "dashed", "dotted", "dashdot")
 """Of the first, second, … model of one family."""
+DIGIT_WIDTH = 0.62 * FONT_SIZE
+"""Of a label on an axis, in px; about that of the common sans-serif fonts."""
 
 
 def draw_series(axes: "Axes", places: Sequence[float], groups: Sequence[Group], *, line_style: str) -> None:
@@ -79,22 +82,30 @@ def draw_strip_point(axes: "Axes", place: int, point: Point, estimate: Estimate,
 
 
 def size_axis(axes: "Axes", sizes: Sequence[float], *, label: str, first: str = "") -> None:
-    """A logarithmic axis that is ticked at the measured sizes, as far as their labels fit."""
+    """A logarithmic axis that is ticked at the measured sizes, and labelled there as far as the labels fit."""
     from matplotlib.ticker import NullLocator
 
     axes.set_xscale("log")
     ratio = sizes[-1] / sizes[0]
     margin = max(ratio**0.06, 1.15)
     axes.set_xlim(sizes[0] / margin, sizes[-1] * margin)
-    shown = [sizes[0]]
-    for size in sizes[1:]:
-        if size / shown[-1] >= ratio**0.13:
-            shown.append(size)
-    if shown[-1] != sizes[-1]:
-        shown[-1] = sizes[-1]
-    axes.set_xticks(shown, [first if first and size == sizes[0] else count(size) for size in shown])
+    labels = [first if first and size == sizes[0] else count(size) for size in sizes]
+    px_per_decade = 72 * axes.bbox.width / axes.figure.dpi / log10(ratio * margin**2)
+    places = [px_per_decade * log10(size / sizes[0]) for size in sizes]
+    axes.set_xticks(list(sizes), _that_fit(places, labels))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(label)
+
+
+def _that_fit(places: Sequence[float], labels: Sequence[str]) -> list[str]:
+    """The first and the last label, and of those between what does not touch a neighbour; others are empty. `places` in px."""
+    half = [0.5 * DIGIT_WIDTH * len(label) + 2 for label in labels]
+    shown = [0]
+    last = len(labels) - 1
+    for number in range(1, last):
+        if all(abs(places[number] - places[other]) >= half[number] + half[other] for other in (shown[-1], last)):
+            shown.append(number)
+    return [label if number in (*shown, last) else "" for number, label in enumerate(labels)]
 
 
 def accuracy_axis(axes: "Axes", groups: Sequence[Group]) -> None:

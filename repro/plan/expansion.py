@@ -92,8 +92,8 @@ class Expansion:
                 model=model,
                 upstream=None,
                 upstream_recipe=None,
-                recipe=self._recipe(block.upstream_recipe, model, f"{where}.upstream_recipe"),
-                seed=1,
+                recipe=self._recipe(block.upstream_recipe, model, f"{where}.upstream_recipe").for_size(upstream.num_images),
+                seed=self.profile.first_seed,
                 role=Role.UPSTREAM,
             )
             self._check_pair(dataset, upstream, where)
@@ -112,14 +112,14 @@ class Expansion:
                 model=model,
                 upstream=upstream,
                 upstream_recipe=above.recipe if above else None,
-                recipe=recipe,
-                seed=1,
+                recipe=recipe.for_size(number),
+                seed=self.profile.first_seed,
                 role=Role.STUDY,
             )
-            for seed in range(1, (block.seeds or self.profile.seeds) + 1):
-                yield from self._pair(study.model_copy(update={"seed": seed}), above)
+            for offset in range(block.seeds or self.profile.seeds):
+                yield from self._pair(study.model_copy(update={"seed": self.profile.first_seed + offset}), above)
             if number in checked:
-                check = {"recipe": fourfold(recipe), "role": Role.CONVERGENCE_CHECK}
+                check = {"recipe": fourfold(study.recipe), "role": Role.CONVERGENCE_CHECK}
                 yield from self._pair(study.model_copy(update=check), above)
 
     def _pair(self, cell: Cell, above: Cell | None) -> Iterator[Cell]:

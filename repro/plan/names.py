@@ -20,8 +20,11 @@ def datasets_of(profile: Profile, catalog: Catalog) -> dict[str, DatasetSpec]:
     known = {**catalog.datasets, **{spec.name: spec for spec in profile.dataset}}
     refuse_twins([spec.name for spec in profile.dataset], catalog.datasets, "data set")
     for spec in profile.dataset:
-        if spec.source is None and spec.path is None:
-            raise ProfileError(f"Data set {spec.name!r} has no path.", remedy="Give path = an .npz file or a folder.")
+        if spec.source is None and spec.path is None and not spec.distribution:
+            raise ProfileError(
+                f"Data set {spec.name!r} has no path.",
+                remedy="Give path = an .npz file or a folder, or a [[dataset.distribution]] to be fetched.",
+            )
     used: dict[str, str] = {}
     for number, block in enumerate(profile.cells):
         for name in block.dataset:

@@ -57,6 +57,15 @@ class DatasetSpec(Spec):
     license: str = ""
     """Under which licence the images come."""
 
+    @model_validator(mode="after")
+    def _comes_from_one_place(self) -> Self:
+        is_fetched = self.source is DatasetSource.FETCHED
+        if is_fetched != bool(self.distribution) and (is_fetched or self.source is not None):
+            raise ValueError('source = "fetched" and [[dataset.distribution]] go together')
+        if self.distribution and self.path is not None:
+            raise ValueError("a data set has a path or distributions, not both")
+        return self
+
 
 class ModelSpec(Spec):
     """An in-house architecture; the image size and the number of classes come from the data set."""

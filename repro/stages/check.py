@@ -62,7 +62,7 @@ def check(context: Context) -> CheckResult:
     """Look at Python, GPU, cores, memory, home, disk and data, then time the profile's steps for a forecast."""
     lines = [_python(), *_device(context), _cores(), _memory(context), _home(context)]
     plan = context.plan()
-    lines.append(_data(plan))
+    lines.append(_data(context, plan))
     forecast = None
     if not any(line.level is Level.FAILURE for line in lines):
         entries = context.selected(plan)
@@ -130,16 +130,18 @@ def _home(context: Context) -> CheckLine:
     return CheckLine(name="home", level=Level.OK, message=f"{context.workspace.home} is writable")
 
 
-def _data(plan: Plan) -> CheckLine:
+def _data(context: Context, plan: Plan) -> CheckLine:
     num_unfetched = sum(entry.status is CellStatus.UNFETCHED for entry in plan.cells)
     if num_unfetched or plan.unsized:
-        return CheckLine(name="data", level=Level.OK, message="not all there yet; `vitrepro fetch` brings it")
+        downloads, _ = context.bytes_to_fetch()
+        how = f"{downloads / 1e6:,.0f} MB to download" if downloads else "nothing to download"
+        return CheckLine(name="data", level=Level.OK, message=f"not all there yet; `vitrepro fetch` brings it ({how})")
     return CheckLine(name="data", level=Level.OK, message="all data sets of the profile are there")
 
 
 def _disk(context: Context, forecast: Forecast | None) -> CheckLine:
     free = free_disk_bytes(context.workspace)
-    needed = DISK_RESERVE_BYTES + (forecast.disk_bytes if forecast else 0)
+    needed = DISK_RESERVE_BYTES + (forecast.disk_bytes if forecast else 0) + sum(context.bytes_to_fetch())
     message = f"{free / 2**30:.1f} GiB free, about {needed / 2**30:.2f} GiB needed"
     if free < needed:
         return CheckLine(

@@ -1,13 +1,22 @@
 """Folders of pictures: what is read, and that every bad one is refused by name."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from repro.datasets.folder import listing_sha256, read_folder
+from repro.datasets import folder
+from repro.datasets.arrays import ImageArrays
+from repro.datasets.folder import listing_sha256
 from repro.errors import DataError
+
+
+def read_folder(path: Path, *, image_size: int | None) -> ImageArrays:
+    """Read with a scratch folder that nothing else has used; its mapped files outlive it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        return folder.read_folder(path, image_size=image_size, scratch=Path(scratch) / "decoding")
 
 
 def picture(path: Path, mode: str = "RGB", size: tuple[int, int] = (6, 6), value: int = 0) -> Path:
@@ -95,6 +104,56 @@ def test_equal_pictures_that_are_not_square_are_refused(tmp_path: Path) -> None:
             picture(tmp_path / part / name / "0.png", size=(6, 4))
     with pytest.raises(DataError, match="6x4"):
         read_folder(tmp_path, image_size=None)
+
+
+def test_the_layout_of_imagenet_is_read_with_its_odd_files(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        for wnid in ("n01440764", "n01443537"):
+            (tmp_path / part / wnid).mkdir(parents=True)
+            Image.new("RGB", (8, 6), (200, 10, 10)).save(tmp_path / part / wnid / f"{wnid}_1.JPEG")
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "train" / "n01440764" / "n01440764_2.JPEG", format="JPEG")
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "train" / "n01440764" / "n01440764_3.JPEG", format="PNG")
+    Image.new("L", (8, 8), 77).save(tmp_path / "train" / "n01440764" / "n01440764_4.JPEG")
+    data = read_folder(tmp_path, image_size=4)
+    assert (data.class_names, data.train.images.shape) == (("n01440764", "n01443537"), (5, 4, 4, 3))
+    assert data.test.images.shape == (2, 4, 4, 3)
+    red, small, grey = data.train.images[1:4, 0, 0].tolist()
+    assert red[0] > 200 and max(red[1:]) < 60
+    assert (small, grey) == ([1, 2, 3], [77, 77, 77])
+
+
+def test_a_test_and_a_val_folder_are_one_too_many(flowers: Path) -> None:
+    (flowers / "val").mkdir()
+    with pytest.raises(DataError, match="both a folder 'test' and a folder 'val'"):
+        read_folder(flowers, image_size=6)
+    (flowers / "val").rename(flowers / ".val")
+    assert len(read_folder(flowers, image_size=6).test.images) == 6
+
+
+def test_validation_pictures_that_are_not_sorted_into_classes_are_refused(flowers: Path) -> None:
+    (flowers / "test").rename(flowers / ".test")
+    for number in range(7):
+        picture(flowers / "val" / f"ILSVRC2012_val_{number:08}.JPEG")
+    with pytest.raises(DataError, match=r"val holds 7 files directly, not in class folders: .*val_00000000\.JPEG") as caught:
+        read_folder(flowers, image_size=6)
+    assert "Sort them into class folders val/<class>/<picture>" in caught.value.remedy
+
+
+def test_classes_that_only_the_val_folder_has_are_told(flowers: Path) -> None:
+    (flowers / "test").rename(flowers / "val")
+    picture(flowers / "val" / "tulip" / "0.png")
+    with pytest.raises(DataError, match="only in val: tulip"):
+        read_folder(flowers, image_size=6)
+
+
+def test_the_first_of_several_broken_pictures_is_named(flowers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repro.datasets.listing.PICTURES_PER_CHUNK", 1)
+    for where in ("test/rose/test0.png", "train/rose/train1.png", "train/rose/train2.png"):
+        path = picture(flowers / where, size=(60, 60))
+        path.write_bytes(path.read_bytes()[:2000])
+    for _ in range(5):
+        with pytest.raises(DataError, match=r"train1\.png cannot be decoded"):
+            read_folder(flowers, image_size=6)
 
 
 def truncate(root: Path) -> None:

@@ -3,16 +3,18 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from repro.catalog import load_catalog
-from repro.datasets import load_pack, pack, prepare, read_manifest
+from repro.datasets import load_pack, pack, pictures, prepare, read_manifest
 from repro.datasets.arrays import Part, content_sha256
 from repro.errors import CorruptFile, DataError, DiskFull, EnvironmentProblem
 from repro.spec import DatasetSource, DatasetSpec
@@ -173,10 +175,10 @@ def test_a_full_disk_is_told_and_leaves_the_old_pack(
 ) -> None:
     prepare(workspace, own, log=print)
     with pytest.raises(OSError, match="No space left") as caught:
-        pack.write_array(Path("/dev/full"), np.zeros((1000, 8, 8, 1), np.uint8))
+        pack.write_array(Path("/dev/full"), np.zeros((1000, 8, 8, 1), np.uint8), order=np.arange(1000))
     assert caught.value.errno == errno.ENOSPC
 
-    def full(path: Path, values: np.ndarray) -> None:
+    def full(path: Path, values: np.ndarray, **how: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pack, "write_array", full)
@@ -185,6 +187,31 @@ def test_a_full_disk_is_told_and_leaves_the_old_pack(
     monkeypatch.undo()
     load_pack(workspace, own, verify=True)
     assert [path.name for path in (workspace.home / "data").iterdir() if "partial" in path.name or "old" in path.name] == []
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
+    workspace: Workspace, own: DatasetSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed_bytes = 260 * (5 * 5 * 3 + 8) + pack.SMALL_FILES_BYTES
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=needed_bytes - 1))
+    with pytest.raises(DiskFull, match=rf"my own needs {needed_bytes:,} bytes .* where {needed_bytes - 1:,} "):
+        prepare(workspace, own, log=print)
+    assert [path.name for path in (workspace.home / "data").iterdir()] == [".my_own.lock"]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=needed_bytes))
+    prepare(workspace, own, log=print)
+    written = sum(path.stat().st_size for path in workspace.dataset_dir("my_own").iterdir())
+    assert written <= needed_bytes
+
+
+def test_progress_names_the_data_set_and_counts_to_the_end(workspace: Workspace, own: DatasetSpec) -> None:
+    told: list[tuple[str, int, int]] = []
+    for _ in range(2):
+        prepare(workspace, own, log=print, progress=lambda *what: told.append(what))
+    assert {what for what, _, _ in told} == {
+        *("my own: examining images", "my own: writing images", "my own: checking the pack (MB)")
+    }
+    for what in ("my own: examining images", "my own: writing images"):
+        assert [done for named, done, total in told if named == what and total == 260] == [60, 260]
 
 
 def test_a_home_that_cannot_be_written_is_told(workspace: Workspace, own: DatasetSpec) -> None:
@@ -267,6 +294,63 @@ def test_a_folder_becomes_a_pack_and_a_new_picture_is_seen(workspace: Workspace,
     picture(tmp_path / "pictures" / "train" / "a" / "1.png", 99)
     assert read_manifest(workspace, spec) is None
     assert prepare(workspace, spec, log=print).num_train == 3
+    assert [path.name for path in (workspace.home / "data").iterdir() if "decoding" in path.name] == []
+
+
+def test_decoded_pictures_are_kept_until_the_pack_is_in_place(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    for number, where in enumerate(("train/a", "train/b", "test/a", "test/b")):
+        path = tmp_path / "pictures" / where / "0.png"
+        path.parent.mkdir(parents=True)
+        Image.new("L", (4, 4), number).save(path)
+    spec = DatasetSpec(name="pictures", path=tmp_path / "pictures", num_classes=3)
+    with pytest.raises(DataError, match="num_classes"):
+        prepare(workspace, spec, log=print)
+    scratch = workspace.home / "data" / ".pictures.decoding"
+    assert scratch.is_dir()
+    monkeypatch.setattr(pictures, "decode_picture", None)
+    manifest = prepare(workspace, spec.model_copy(update={"num_classes": 2}), log=print)
+    assert not scratch.exists()
+    scratch.mkdir()
+    assert prepare(workspace, spec.model_copy(update={"num_classes": 2}), log=print) == manifest
+    assert not scratch.exists(), "left by a process that was killed after the pack was in place"
+
+
+PACKED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from repro.datasets import pack
+from repro.datasets.arrays import ImageArrays, Part
+from repro.spec import DatasetSource, DatasetSpec
+from repro.workspace import Workspace
+
+def part(name, num_images):
+    path = Path(sys.argv[1], name)
+    rng = np.random.default_rng(num_images)
+    with path.open("wb") as file:
+        for _ in range(num_images // 1000):
+            file.write(rng.integers(0, 256, 1000 * 32 * 32 * 3, dtype=np.uint8).data)
+    images = np.memmap(path, dtype=np.uint8, mode="r", shape=(num_images, 32, 32, 3))
+    return Part(images=images, labels=np.arange(num_images) % 10)
+
+names = tuple("abcdefghij")
+source = ImageArrays(train=part("train", 100_000), test=part("test", 10_000), class_names=names)
+pack.read_source = lambda *_, **__: source
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+pack.prepare(Workspace(home=Path(sys.argv[1])), DatasetSpec(name="big", source=DatasetSource.DIGITS), log=print)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_packing_takes_less_memory_than_the_images(tmp_path: Path) -> None:
+    """307 MB of images: mapped pages are counted too, unless they are given back."""
+    run = subprocess.run([sys.executable, "-c", PACKED, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert int(run.stdout) < 150
 
 
 def test_the_embedded_digits_are_those_of_the_catalogue(workspace: Workspace) -> None:

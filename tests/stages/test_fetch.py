@@ -13,7 +13,7 @@ from repro.stages.fetch import fetch
 
 def test_all_data_sets_of_the_profile_are_brought_with_their_digests(tmp_path: Path) -> None:
     context, _ = spine.make_context(spine.write_study(tmp_path), tmp_path / "home")
-    fetched = fetch(context)
+    fetched = fetch(context).fetched
     assert [(row.name, row.num_train, row.num_test) for row in fetched] == [("dots", 40, 20), ("marks", 40, 20)]
     assert len({row.content_sha256 for row in fetched}) == 2
     assert {name: facts.content_sha256 for name, facts in context.facts().items()} == {

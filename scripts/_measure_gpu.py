@@ -1,0 +1,281 @@
+"""Everything that docs/gpu-todo.md asks of a GPU, in the order of its worth, with one table at the end.
+
+    python scripts/_measure_gpu.py DATA OUT --minutes 9
+
+DATA holds `cifar10-45k5k.npz` (x_train, y_train, x_test, y_test) and `tinyimagenet32.npz` (x_train, y_train; 25 images a class
+are held out here as its test part). OUT gets a home, the logs, and `table.md`. It stops what runs when the minutes are over;
+called again with the same OUT it goes on where it was, so that ten-minute slices add up. Needs the kit's packages in this
+Python, and no network.
+`--cpu` tries the whole script on a CPU with a few steps of each kind.
+"""
+
+import argparse
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY_TEST_IMAGES_A_CLASS = 25
+FEW_STEPS = 6
+INTERRUPTED = 143
+
+DATASETS = """
+[[dataset]]
+name = "cifar10-45k5k"
+path = "{data}/cifar10-45k5k.npz"
+[[dataset]]
+name = "tinyimagenet32-local"
+path = "{out}/tinyimagenet32.npz"
+"""
+
+BLOCKS = {
+    "quick": """
+[[cells]]
+dataset = ["cifar10-45k5k"]
+size = [0.1, 1.0]
+model = ["vit_cifar", "resnet18_cifar"]
+recipe = "cifar-quick"
+convergence_check_at = [0.1]
+""",
+    "plain": """
+[[cells]]
+dataset = ["cifar10-45k5k"]
+size = [1.0]
+model = ["resnet18_cifar", "vit_cifar"]
+recipe = "cifar-plain"
+""",
+    "strong": """
+[[cells]]
+dataset = ["cifar10-45k5k"]
+size = [1.0]
+model = ["vit_cifar", "resnet18_cifar"]
+recipe = "cifar-strong"
+""",
+    "upstream": """
+[[cells]]
+dataset = ["cifar10-45k5k"]
+size = [0.1]
+model = ["vit_cifar", "resnet18_cifar"]
+recipe = "cifar-plain"
+[[cells]]
+dataset = ["cifar10-45k5k"]
+size = [0.1]
+model = ["vit_cifar", "resnet18_cifar"]
+init = ["upstream:tinyimagenet32-local@90000"]
+recipe = "cifar-finetune"
+upstream_recipe = "tiny-upstream"
+""",
+}
+"""The matrices by name; each is one profile with three seeds."""
+
+
+class Measurement:
+    """One pass of the script: what is left of the time, and what was found."""
+
+    def __init__(self, chosen: argparse.Namespace) -> None:
+        self.data: Path = chosen.data.absolute()
+        self.out: Path = chosen.out.absolute()
+        self.device = "cpu" if chosen.cpu else "cuda"
+        self.ends_at = time.monotonic() + 60 * chosen.minutes
+        self.lines: list[str] = []
+
+    def kit(
+        self, *arguments: str, home: str = "home", extra: dict[str, str] | None = None, stop_after_s: float | None = None
+    ) -> int:
+        """Run the command; SIGTERM when the time is over. Its exit code; stderr goes to a log of its own."""
+        left_s = min(self.ends_at - time.monotonic(), stop_after_s or float("inf"))
+        if left_s <= 0:
+            return INTERRUPTED
+        environment = os.environ | {"PYTHONPATH": str(ROOT)} | (extra or {})
+        command = [sys.executable, "-m", "repro", *arguments, "--home", str(self.out / home), "--device", self.device]
+        log = self.out / f"{arguments[0]}-{len(list(self.out.glob('*.log')))}.log"
+        with log.open("w") as stderr, (self.out / "stdout.json").open("w") as stdout:
+            process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=environment)
+            try:
+                return process.wait(left_s)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGTERM)
+                return process.wait()
+
+    def profile(self, name: str, blocks: str, *, seeds: int = 3) -> str:
+        """Write a profile; its path."""
+        path = self.out / f"{name}.toml"
+        text = f'name = "{name}"\nseeds = {seeds}\n{DATASETS.format(data=self.data, out=self.out)}{blocks}'
+        if self.device == "cpu":
+            text = shortened(text)
+        path.write_text(text)
+        return str(path)
+
+    def rows(self, name: str, home: str = "home") -> list[dict[str, str]]:
+        """The finished cells of a profile, from its results.csv."""
+        import pandas as pd
+
+        table = pd.read_csv(self.out / home / "report" / name / "results.csv", dtype=str, keep_default_na=False)
+        return [row for row in table.to_dict(orient="records") if row["status"] == "done"]
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+        self.lines.append(line)
+
+
+def shortened(text: str) -> str:
+    """The same matrix with a few steps of 16 images, for a CPU."""
+    for name in ("cifar-quick", "cifar-plain", "cifar-strong", "cifar-finetune", "tiny-upstream"):
+        text = text.replace(f'recipe = "{name}"', f'recipe = "few-{name}"')
+        if f'"few-{name}"' in text:
+            steps = f"steps = {FEW_STEPS}\nwarmup_steps = 1\nbatch_size = 16\n"
+            text = text.replace("[[cells]]", f'[recipe.few-{name}]\nbase = "{name}"\n{steps}\n[[cells]]', 1)
+    return (
+        text.replace("seeds = 3", "seeds = 1")
+        .replace("@90000", "@300")
+        .replace("size = [0.1, 1.0]", "size = [300, 1000]")
+        .replace("size = [1.0]", "size = [1000]")
+        .replace("size = [0.1]", "size = [300]")
+        .replace("check_at = [0.1]", "check_at = [300]")
+    )
+
+
+def split_tiny(data: Path, out: Path) -> None:
+    target = out / "tinyimagenet32.npz"
+    if target.exists():
+        return
+    with np.load(data / "tinyimagenet32.npz") as archive:
+        images, labels = archive["x_train"], archive["y_train"]
+    is_test = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        is_test[np.flatnonzero(labels == label)[-TINY_TEST_IMAGES_A_CLASS:]] = True
+    part = out / "tinyimagenet32.part.npz"
+    np.savez(part, x_train=images[~is_test], y_train=labels[~is_test], x_test=images[is_test], y_test=labels[is_test])
+    part.rename(target)
+
+
+def check(measurement: Measurement) -> None:
+    profile = measurement.profile("quick", BLOCKS["quick"])
+    measurement.kit("fetch", "--profile", profile)
+    code = measurement.kit("check", "--profile", profile, "--json", "--verbose")
+    if code == 0:
+        found = json.loads((measurement.out / "stdout.json").read_text())
+        for line in found["lines"]:
+            measurement.say(f"check {line['level']} {line['name']}: {line['message']}")
+        forecast = found["forecast"]
+        measurement.say(
+            f"forecast of quick: {forecast['wall_s']:.0f} s for {forecast['num_cells'] - forecast['num_done']} cells"
+        )
+
+
+def run_blocks(measurement: Measurement, name: str) -> None:
+    """Run one matrix as far as the time allows, and tabulate what is finished."""
+    profile = measurement.profile(name, BLOCKS[name])
+    started = time.monotonic()
+    measurement.kit("fetch", "--profile", profile)
+    code = measurement.kit("run", "--profile", profile)
+    seconds = time.monotonic() - started
+    measurement.kit("report", "--profile", profile, "--no-pdf", stop_after_s=120)
+    measurement.say(f"\n{name}: exit code {code} after {seconds:.0f} s in this pass")
+    measurement.say(
+        "| size | model | init | recipe | n | test accuracy | training accuracy | s a cell | ms a step | kJ a cell | GiB |"
+    )
+    measurement.say("|---|---|---|---|---|---|---|---|---|---|---|")
+    groups: dict[tuple[str, ...], list[dict[str, str]]] = defaultdict(list)
+    for row in measurement.rows(name):
+        groups[row["role"], row["num_train_images"], row["model"], row["init"], row["recipe"]].append(row)
+    for key, members in sorted(groups.items()):
+        accuracy = [100 * float(row["test_accuracy"]) for row in members]
+        spread = f" ± {stdev(accuracy):.2f}" if len(accuracy) > 1 else ""
+        lowest = 100 * min(float(row["train_accuracy"]) for row in members)
+        wall_s = mean(float(row["wall_s"]) for row in members)
+        step_ms = mean(1000 * float(row["wall_s"]) / steps_of(measurement, row) for row in members)
+        joules = [float(row["energy_j"]) / 1000 for row in members if row["energy_j"]]
+        energy = f"{mean(joules):.1f}" if joules else "-"
+        memory = max(float(row["peak_mem_bytes"]) for row in members) / 2**30
+        measurement.say(
+            f"| {key[1]} | {key[2]} | {key[3]} | {key[4]} | {len(members)} | {mean(accuracy):.2f}{spread} | {lowest:.2f} "
+            f"| {wall_s:.1f} | {step_ms:.2f} | {energy} | {memory:.2f} |"
+        )
+
+
+def steps_of(measurement: Measurement, row: dict[str, str]) -> int:
+    folder = measurement.out / "home" / "runs" / f"{row['id'][:200]}-{row['fingerprint'][:8]}"
+    return int(json.loads((folder / "record.json").read_text())["cell"]["recipe"]["steps"])
+
+
+def streamed(measurement: Measurement) -> None:
+    """The same cell with its images resident and streamed: seconds, and how far the accuracies lie apart."""
+    block = (
+        BLOCKS["quick"]
+        .replace("size = [0.1, 1.0]", "size = [0.1]")
+        .replace('["vit_cifar", "resnet18_cifar"]', '["resnet18_cifar"]')
+    )
+    profile = measurement.profile("streamed", block.replace("convergence_check_at = [0.1]\n", ""), seeds=1)
+    for home, limit in (("resident", None), ("streamed", {"VITREPRO_IMAGES_ON_DEVICE_GIB": "0"})):
+        measurement.kit("fetch", "--profile", profile, home=home)
+        measurement.kit("run", "--profile", profile, home=home, extra=limit)
+        measurement.kit("report", "--profile", profile, "--no-pdf", home=home, stop_after_s=120)
+        for row in measurement.rows("streamed", home):
+            measurement.say(f"images {home}: {float(row['wall_s']):.2f} s, test accuracy {row['test_accuracy']}")
+
+
+def resumed(measurement: Measurement) -> None:
+    """A cell killed in its middle and finished by a second call, beside the undisturbed one above."""
+    profile = measurement.out / "streamed.toml"
+    measurement.kit("fetch", "--profile", str(profile), home="killed")
+    code = measurement.kit("run", "--profile", str(profile), home="killed", stop_after_s=25)
+    measurement.kit("run", "--profile", str(profile), home="killed")
+    measurement.kit("report", "--profile", str(profile), "--no-pdf", home="killed", stop_after_s=120)
+    for row in measurement.rows("streamed", "killed"):
+        measurement.say(f"stopped with exit code {code}, then finished: test accuracy {row['test_accuracy']}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--only", nargs="+", help="some of: check quick plain strong upstream streamed resumed")
+    parser.add_argument("--cpu", action="store_true")
+    chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    measurement = Measurement(chosen)
+    split_tiny(chosen.data, chosen.out)
+    import torch
+
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() and not chosen.cpu else platform.processor() or "cpu"
+    measurement.say(f"{where}, torch {torch.__version__}, Python {platform.python_version()}, commit {commit()}")
+    stages = {
+        "check": check,
+        "quick": lambda one: run_blocks(one, "quick"),
+        "plain": lambda one: run_blocks(one, "plain"),
+        "upstream": lambda one: run_blocks(one, "upstream"),
+        "strong": lambda one: run_blocks(one, "strong"),
+        "streamed": streamed,
+        "resumed": resumed,
+    }
+    for name, stage in stages.items():
+        if chosen.only and name not in chosen.only:
+            continue
+        if time.monotonic() > measurement.ends_at:
+            measurement.say(f"{name}: no time left in this pass")
+            continue
+        try:
+            stage(measurement)
+        except (OSError, KeyError, ValueError) as error:
+            measurement.say(f"{name}: not tabulated, {type(error).__name__}: {error}")
+    (measurement.out / "table.md").write_text("\n".join(measurement.lines) + "\n")
+
+
+def commit() -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    main()

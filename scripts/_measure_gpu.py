@@ -26,12 +26,14 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 TINY_TEST_IMAGES_A_CLASS = 25
 FEW_STEPS = 6
+TRIAL_TRAIN_EVERY, TRIAL_TEST_EVERY = 25, 20
+"""Of the images of a trial on a CPU: every so many-th."""
 INTERRUPTED = 143
 
 DATASETS = """
 [[dataset]]
 name = "cifar10-45k5k"
-path = "{data}/cifar10-45k5k.npz"
+path = "{out}/cifar10-45k5k.npz"
 [[dataset]]
 name = "tinyimagenet32-local"
 path = "{out}/tinyimagenet32.npz"
@@ -82,7 +84,6 @@ class Measurement:
     """One pass of the script: what is left of the time, and what was found."""
 
     def __init__(self, chosen: argparse.Namespace) -> None:
-        self.data: Path = chosen.data.absolute()
         self.out: Path = chosen.out.absolute()
         self.device = "cpu" if chosen.cpu else "cuda"
         self.ends_at = time.monotonic() + 60 * chosen.minutes
@@ -109,7 +110,7 @@ class Measurement:
     def profile(self, name: str, blocks: str, *, seeds: int = 3) -> str:
         """Write a profile; its path."""
         path = self.out / f"{name}.toml"
-        text = f'name = "{name}"\nseeds = {seeds}\n{DATASETS.format(data=self.data, out=self.out)}{blocks}'
+        text = f'name = "{name}"\nseeds = {seeds}\n{DATASETS.format(out=self.out)}{blocks}'
         if self.device == "cpu":
             text = shortened(text)
         path.write_text(text)
@@ -144,18 +145,30 @@ def shortened(text: str) -> str:
     )
 
 
-def split_tiny(data: Path, out: Path) -> None:
-    target = out / "tinyimagenet32.npz"
-    if target.exists():
-        return
-    with np.load(data / "tinyimagenet32.npz") as archive:
-        images, labels = archive["x_train"], archive["y_train"]
+def lay_out(data: Path, out: Path, *, is_trial: bool) -> None:
+    """Write both data sets to OUT, Tiny ImageNet with a test part of its own; few images of each for a trial."""
+    for name in ("cifar10-45k5k", "tinyimagenet32"):
+        target = out / f"{name}.npz"
+        if target.exists():
+            continue
+        with np.load(data / f"{name}.npz") as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        if "x_test" not in arrays:
+            arrays = with_test_part(arrays["x_train"], arrays["y_train"])
+        if is_trial:
+            every = {"train": TRIAL_TRAIN_EVERY, "test": TRIAL_TEST_EVERY}
+            arrays = {key: values[:: every[key.partition("_")[2]]] for key, values in arrays.items()}
+        part = out / f"{name}.part.npz"
+        np.savez(part, **arrays)
+        part.rename(target)
+
+
+def with_test_part(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     is_test = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         is_test[np.flatnonzero(labels == label)[-TINY_TEST_IMAGES_A_CLASS:]] = True
-    part = out / "tinyimagenet32.part.npz"
-    np.savez(part, x_train=images[~is_test], y_train=labels[~is_test], x_test=images[is_test], y_test=labels[is_test])
-    part.rename(target)
+    parts = {"train": ~is_test, "test": is_test}
+    return {f"{key}_{part}": values[chosen] for part, chosen in parts.items() for key, values in (("x", images), ("y", labels))}
 
 
 def check(measurement: Measurement) -> None:
@@ -245,7 +258,7 @@ def main() -> None:
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     measurement = Measurement(chosen)
-    split_tiny(chosen.data, chosen.out)
+    lay_out(chosen.data, chosen.out, is_trial=chosen.cpu)
     import torch
 
     where = torch.cuda.get_device_name() if torch.cuda.is_available() and not chosen.cpu else platform.processor() or "cpu"

@@ -92,6 +92,22 @@ def test_cells_that_cannot_be_timed_yet_are_counted_and_said() -> None:
     assert forecast.line().endswith("(step times from a probe); 1 of them not counted before their data are fetched")
 
 
+def test_a_long_forecast_names_the_smaller_profile() -> None:
+    short = make_forecast([entry()], times(a=0.5), num_workers=1, source="a probe")
+    long = make_forecast([entry()], times(a=100.0), num_workers=1, source="a probe")
+    hint = "A smaller study: --profile quick"
+    assert hint not in replace(short, smaller_profile="quick").line()
+    assert replace(long, smaller_profile="quick").line().endswith(hint)
+    assert hint not in long.line(), "there may be none"
+
+
+def test_stronger_augmentation_has_step_times_of_its_own() -> None:
+    cell = entry().cell
+    stronger = [{"trivial_augment": True}, {"mixup_alpha": 0.2}, {"erase_probability": 0.5}]
+    keys = {step_key(cell.model_copy(update={"recipe": RECIPE.model_copy(update=change)})) for change in stronger}
+    assert len(keys | {step_key(cell)}) == 4
+
+
 def test_the_fourfold_check_shares_its_step_time_and_other_batches_do_not() -> None:
     cell = entry().cell
     longer = cell.model_copy(update={"recipe": RECIPE.model_copy(update={"name": "r+4x", "steps": 400})})

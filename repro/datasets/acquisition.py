@@ -124,7 +124,7 @@ class Acquisition:
                 except DownloadFailed as failure:
                     failures[number] = failure
                     if not is_last or isinstance(failure, TooSlow):
-                        self.say(f"warning: {failure.message}")
+                        self.say(f"warning: {failure.message} Trying another source.")
                     continue
                 files = [
                     SourceFile(name=file.name, sha256=one.sha256, md5=one.md5, size_bytes=one.size_bytes, url=one.url)

@@ -6,6 +6,7 @@ know recipes, models or augmentation. Read `DeviceImages.batch` first.
 Shape letters: N images of the part, B images of a batch, C channels, H height, W width.
 """
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Literal, Self
 
@@ -20,7 +21,7 @@ from repro.errors import OutOfMemory
 PartName = Literal["train", "test"]
 
 
-class PartImages:
+class PartImages(ABC):
     """What both ways of holding a part have in common: labels on the device, grey values as float, normalisation."""
 
     def __init__(self, pack: Pack, *, part: PartName, device: str | torch.device, memory_format: torch.memory_format) -> None:
@@ -47,17 +48,19 @@ class PartImages:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    @abstractmethod
     def batch(self, positions_B: Tensor) -> tuple[Tensor, Tensor]:
         """Images and labels at `positions_B` (int64 (B,)) of the part, both on this object's device.
 
         Images are float32 (B, C, H, W), grey values 0 … 255 in the memory format asked for, the caller's own; labels are int64
         (B,).
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def prefetch(self, positions_B: Tensor) -> None:
         """A hint that `batch` will be asked for these positions next."""
 
+    @abstractmethod
     def close(self) -> None:
         """Give back what is held beside memory."""
 
@@ -109,6 +112,12 @@ class DeviceImages(PartImages):
         """As `PartImages.batch`; positions may lie on any device."""
         positions_B = positions_B.to(self._device, non_blocking=True)
         return self._as_grey_values(self._x_NHWC[positions_B]), self._labels_N[positions_B]
+
+    def prefetch(self, positions_B: Tensor) -> None:
+        """Nothing: the images are there."""
+
+    def close(self) -> None:
+        """Nothing: memory goes with the object."""
 
 
 def arrays_of(pack: Pack, part: PartName) -> tuple[Images, Labels]:

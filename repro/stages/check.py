@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from repro.context import Context
+from repro.datasets import pack_bytes
 from repro.errors import EnvironmentProblem, ReproError
 from repro.forecast import Forecast
 from repro.hardware import available_memory_bytes, cuda_problem, processor_name, survey_gpus, usable_cores
@@ -16,7 +17,7 @@ from repro.records import CellStatus
 from repro.workspace import free_disk_bytes, prepare_home
 
 WORKER_MEMORY_BYTES = 600 * 2**20
-"""What one worker process needs with torch and a small data set: docs/measurements.md."""
+"""What one worker process needs with torch, without images: docs/measurements.md."""
 DISK_RESERVE_BYTES = 200 * 2**20
 """Room that must stay free beside the forecast: data sets, report, logs."""
 
@@ -113,13 +114,20 @@ def _memory(context: Context) -> CheckLine:
         num_workers = context.device.num_workers
     except ReproError:
         num_workers = 1
-    needed = num_workers * WORKER_MEMORY_BYTES
+    needed = num_workers * (WORKER_MEMORY_BYTES + min(_image_bytes(context), available // 4))
     message = f"{available / 2**30:.1f} GiB free, about {needed / 2**30:.1f} GiB needed by {num_workers} workers"
     if available < needed:
         return CheckLine(
             name="memory", level=Level.WARNING, message=message, remedy="Close other programs; a killed worker costs its cell."
         )
     return CheckLine(name="memory", level=Level.OK, message=message)
+
+
+def _image_bytes(context: Context) -> int:
+    """Bytes of the largest training part, as far as known: a worker holds it, or streams what is more than a quarter of memory."""
+    facts = context.facts()
+    known = [one.num_train_images * one.image_size**2 * one.num_channels for one in facts.values()]
+    return max([*known, *(pack_bytes(spec) for name, spec in context.datasets().items() if name not in facts)], default=0)
 
 
 def _home(context: Context) -> CheckLine:

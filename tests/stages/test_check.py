@@ -1,5 +1,6 @@
 """Stage `check`: one line a thing, each with a remedy unless it is ok, and a forecast where nothing stands in the way."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,15 @@ def test_workers_that_cannot_be_timed_are_a_failure(tmp_path: Path, monkeypatch:
     result = check(context)
     assert line(result, "workers").level is Level.FAILURE
     assert line(result, "workers").remedy == "Look at it."
+
+
+def test_a_large_data_set_needs_memory_in_each_worker(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = context.facts()
+    large = {name: replace(one, num_train_images=10**6, image_size=32, num_channels=3) for name, one in facts.items()}
+    monkeypatch.setattr(stage, "available_memory_bytes", lambda: 64 * 2**30)
+    small_line = line(check(context), "memory").message
+    monkeypatch.setattr(Context, "facts", lambda self: large)
+    # A million images of 3 kB are 2.9 GiB, in each worker.
+    needed_gib = context.device.num_workers * (stage.WORKER_MEMORY_BYTES + 3072 * 10**6) / 2**30
+    assert f"about {needed_gib:.1f} GiB needed" in line(check(context), "memory").message
+    assert small_line != line(check(context), "memory").message

@@ -124,7 +124,7 @@ def _memory(context: Context) -> CheckLine:
 
 
 def _image_bytes(context: Context) -> int:
-    """Bytes of the largest training part, as far as known: a worker holds it, or streams what is more than a quarter of memory."""
+    """Bytes of the largest training part, as far as known: a worker holds it, or streams what is more than memory bears."""
     facts = context.facts()
     known = [one.num_train_images * one.image_size**2 * one.num_channels for one in facts.values()]
     return max([*known, *(pack_bytes(spec) for name, spec in context.datasets().items() if name not in facts)], default=0)

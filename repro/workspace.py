@@ -118,6 +118,24 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def writing(path: Path, what: str = "") -> Iterator[None]:
+    """Tell what the system says of a write inside the block as the user's problem; `what` is being written to `path`.
+
+    Raises DiskFull or EnvironmentProblem in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE_ERRNOS:
+            raise disk_full(path) from error
+        where = f"{what} cannot be written to {path}" if what else f"{error.filename or path} cannot be written"
+        raise EnvironmentProblem(
+            f"{where}: {error.strerror or error}.",
+            remedy="Make it and its folder writable for this user, or give another --home, and run the same command again.",
+        ) from error
+
+
 def disk_full(path: Path) -> DiskFull:
     """The error to raise when `path` could not be written for want of space."""
     return DiskFull(

@@ -34,9 +34,9 @@ from repro.datasets.locks import LockedContent
 from repro.datasets.manifest import MANIFEST, FileEntry, Manifest, Origin, parse_manifest
 from repro.datasets.own import check_leak
 from repro.datasets.sources import current_origin, is_own, read_source
-from repro.errors import NO_SPACE_ERRNOS, CorruptFile, DataError, EnvironmentProblem
+from repro.errors import CorruptFile, DataError
 from repro.spec import DatasetSpec, slug
-from repro.workspace import Workspace, disk_full, write_atomically
+from repro.workspace import Workspace, write_atomically, writing
 
 SMALL_FILES_BYTES = 2**16
 """Room for the manifest and the headers of the arrays."""
@@ -112,24 +112,16 @@ def prepare(
     folder = _folder(workspace, spec)
     told: Progress = partial(_told, progress or silent, spec.name)
     scratch = folder.with_name(f".{folder.name}.decoding")
-    try:
-        with _turn(folder):
-            manifest = None if force else intact_manifest(workspace, spec, log, progress=told)
-            if manifest is None:
-                origin = current_origin(spec)
-                source = read_source(spec, located=located, scratch=scratch, progress=told)
-                manifest = _make(folder, spec, origin, source, told, located=located, recorded=recorded)
-                if manifest.leak_warning:
-                    log(manifest.leak_warning)
-            shutil.rmtree(scratch, ignore_errors=True)
-            return manifest
-    except OSError as error:
-        if error.errno in NO_SPACE_ERRNOS:
-            raise disk_full(folder) from error
-        raise EnvironmentProblem(
-            f"The data set {spec.name} cannot be written to {folder}: {error.strerror or error}.",
-            remedy="Make the folder writable for this user, or give another --home.",
-        ) from error
+    with writing(folder, f"The data set {spec.name}"), _turn(folder):
+        manifest = None if force else intact_manifest(workspace, spec, log, progress=told)
+        if manifest is None:
+            origin = current_origin(spec)
+            source = read_source(spec, located=located, scratch=scratch, progress=told)
+            manifest = _make(folder, spec, origin, source, told, located=located, recorded=recorded)
+            if manifest.leak_warning:
+                log(manifest.leak_warning)
+        shutil.rmtree(scratch, ignore_errors=True)
+        return manifest
 
 
 def intact_manifest(

@@ -15,7 +15,6 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
 
@@ -28,8 +27,7 @@ from repro.datasets.arrays import Images
 from repro.datasets.chunks import Progress, ensure_space, in_threads, num_cpus, pieces
 from repro.datasets.listing import Chunk, Listing
 from repro.datasets.pictures import Headers
-from repro.errors import NO_SPACE_ERRNOS, EnvironmentProblem
-from repro.workspace import disk_full, write_atomically
+from repro.workspace import write_atomically, writing
 
 DECODED = "decoded.txt"
 HEADERS = "headers.jsonl"
@@ -102,7 +100,7 @@ def decode_all(
         for place, (chunk, note) in enumerate(zip(chunks, notes, strict=True))
         if note in noted and chunk.stop * image_bytes <= there[chunk.listing.part]
     }
-    with _writing(scratch):
+    with writing(scratch):
         if not finished:
             for path in (*raws.values(), scratch / DECODED):
                 path.unlink(missing_ok=True)
@@ -137,7 +135,7 @@ def _decode_chunks(
     progress("decoding pictures", num_done, total)
     with (scratch / DECODED).open("a") as decoded:
         for position, _ in in_threads(work, [chunks[place] for place in left], num_threads=num_cpus(), stop=stop):
-            with _writing(scratch):
+            with writing(scratch):
                 decoded.write(f"{notes[left[position]]}\n")
                 decoded.flush()
                 os.fsync(decoded.fileno())
@@ -148,7 +146,7 @@ def _decode_chunks(
 def _decode_chunk(chunk: Chunk, raw: Path, shape: tuple[int, int, int], stop: threading.Event) -> None:
     image_bytes = int(np.prod(shape))
     paths = chunk.paths
-    with _writing(raw), raw.open("r+b", buffering=0) as file:
+    with writing(raw), raw.open("r+b", buffering=0) as file:
         for piece in pieces(len(chunk), image_bytes):
             images = np.empty((piece.stop - piece.start, *shape), dtype=np.uint8)
             for place, path in enumerate(paths[piece]):
@@ -216,17 +214,3 @@ def _stat_size(path: Path) -> int:
 def _allocated(path: Path) -> int:
     """Bytes that a sparse file takes on the disk."""
     return path.stat().st_blocks * 512 if path.is_file() else 0
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """What the system says while the scratch folder is written is about the home, not about the user's pictures."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in NO_SPACE_ERRNOS:
-            raise disk_full(path) from error
-        raise EnvironmentProblem(
-            f"{path} cannot be written: {error.strerror or error}.",
-            remedy="Make it writable for this user, or give another --home.",
-        ) from error

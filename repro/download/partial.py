@@ -16,8 +16,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from repro.download.request import Downloaded, RemoteFile
-from repro.errors import NO_SPACE_ERRNOS, EnvironmentProblem
-from repro.workspace import disk_full, write_atomically
+from repro.workspace import write_atomically, writing
 
 READ_BYTES = 1 << 20
 HEAD_BYTES = 512
@@ -204,20 +203,6 @@ def digests_of(path: Path, check: Callable[[], None]) -> Digests | None:
         except FileNotFoundError:
             return None
     return digests
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Tell trouble with a local file as a user's problem. Raises DiskFull or EnvironmentProblem."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in NO_SPACE_ERRNOS:
-            raise disk_full(path) from error
-        raise EnvironmentProblem(
-            f"{error.filename or path} cannot be read or written: {error.strerror or error}.",
-            remedy="Make it and its folder writable for this user, or give another --home, and run the same command again.",
-        ) from error
 
 
 def _pieces(stream: io.FileIO, check: Callable[[], None]) -> Iterator[bytes]:

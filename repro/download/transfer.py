@@ -13,8 +13,9 @@ import httpx2
 from repro.download.answer import A_PAGE, Body, CannotResume, OutOfRange, Passing, Unusable, is_page, judge, trouble
 from repro.download.control import SpeedMeter, Stop
 from repro.download.display import TransferDisplay
-from repro.download.partial import HEAD_BYTES, Partial, WrongBytes, digests_of, discard, writing
+from repro.download.partial import HEAD_BYTES, Partial, WrongBytes, digests_of, discard
 from repro.download.request import REMEDY, Address, Downloaded, DownloadFailed, Patience, RemoteFile
+from repro.workspace import writing
 
 SHORT_WAIT = 0.1
 """Share of the first wait that follows an attempt which brought new bytes."""

@@ -14,7 +14,7 @@ from repro.workspace import Workspace
 
 CELL = "dots.n40.tiny_vit.scratch.plain.s1"
 UPSTREAM = "marks.n30.tiny_vit.scratch.up.s1"
-DOWNSTREAM = "dots.n12.tiny_vit.marks30.plain.s1"
+DOWNSTREAM = "dots.n12.tiny_vit.marks-30.plain.s1"
 
 
 class Killed(Exception):

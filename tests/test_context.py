@@ -17,14 +17,14 @@ from repro.messages import Measured
 from repro.records import CellStatus
 from repro.workspace import command_line
 
-DOWNSTREAM = "dots.n12.tiny_vit.marks30.plain.s1"
+DOWNSTREAM = "dots.n12.tiny_vit.marks-30.plain.s1"
 UPSTREAM = "marks.n30.tiny_vit.scratch.up.s1"
 
 
 @pytest.mark.parametrize("is_fetched", [True, False])
 def test_only_names_cells_and_brings_their_upstream(is_fetched: bool, tmp_path: Path) -> None:
     profile = spine.write_study(tmp_path)
-    context, _ = spine.make_context(profile, tmp_path / "home", only="*marks30*s1")
+    context, _ = spine.make_context(profile, tmp_path / "home", only="*marks-30*s1")
     if is_fetched:
         spine.fetch(context)
     chosen = context.selected(context.plan())

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from repro.progress import Clock, CountingDisplay, LiveDisplay, PlainDisplay, duration_words, eta_words, make_display, shortened
 
-LONG_ID = "my-very-long-data-set.n1197.resnet_micro.glyphs64000.micro-finetune-with-a-long-name.s5"
+LONG_ID = "my-very-long-data-set.n1197.resnet_micro.glyphs-64000.micro-finetune-with-a-long-name.s5"
 
 
 def test_a_plain_display_writes_one_numbered_line_a_cell() -> None:

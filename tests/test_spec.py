@@ -159,6 +159,11 @@ def test_a_cell_id_is_one_path_component_whatever_the_names(name: str) -> None:
     assert "1234" in cell.id, "a long name must not push the number of upstream images out"
 
 
+def test_upstream_data_sets_whose_names_end_in_digits_are_told_apart() -> None:
+    ids = [toy_cell(upstream=UpstreamInit(dataset=name, num_images=n)).id for name, n in (("tiny32", 1000), ("tiny3", 21000))]
+    assert ids == ["d.n20.m.tiny32-1000.r.s1", "d.n20.m.tiny3-21000.r.s1"]
+
+
 def toy_recipe(**fields: object) -> Recipe:
     return Recipe.model_validate({"name": "r", "lr": 0.1, "batch_size": 4, "steps": 10, **fields})
 

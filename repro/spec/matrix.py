@@ -154,7 +154,7 @@ class Cell(Spec):
     @property
     def id(self) -> str:
         """Readable name, fit for a folder: dataset.size.model.init.recipe.seed."""
-        init = "scratch" if self.upstream is None else f"{slug(self.upstream.dataset)}{self.upstream.num_images}"
+        init = "scratch" if self.upstream is None else f"{slug(self.upstream.dataset)}-{self.upstream.num_images}"
         model, recipe = slug(self.model.name), slug(self.recipe.name)
         return f"{slug(self.dataset.name)}.n{self.num_train_images}.{model}.{init}.{recipe}.s{self.seed}"
 

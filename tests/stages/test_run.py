@@ -20,7 +20,7 @@ from repro.stages.run import RunSummary, run
 CELL = "dots.n12.tiny_vit.scratch.plain.s1"
 OTHER = "dots.n40.tiny_cnn.scratch.plain.s2"
 UPSTREAM = "marks.n30.tiny_vit.scratch.up.s1"
-DOWNSTREAM = "dots.n12.tiny_vit.marks30.plain.s1"
+DOWNSTREAM = "dots.n12.tiny_vit.marks-30.plain.s1"
 ALL_DONE = RunSummary(num_done=spine.NUM_CELLS, num_failed=0, num_blocked=0, unfetched=())
 
 

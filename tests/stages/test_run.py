@@ -112,7 +112,7 @@ def test_a_failure_costs_its_cell_and_what_starts_from_it(tmp_path: Path) -> Non
         assert (failure.kind, failure.cell_id, failure.traceback) == ("TrainingDiverged", cell_id, "")
         assert "step" in failure.message
         assert "lr" in failure.remedy
-    assert any("dots.n15.tiny_cnn.marks35.plain.s1  blocked: its upstream cell" in line for line in lines)
+    assert any("dots.n15.tiny_cnn.marks-35.plain.s1  blocked: its upstream cell" in line for line in lines)
     assert sum("FAILED: " in line for line in lines) == 2
     new = "dots.n15.tiny_cnn.scratch.plain.s1"
     assert spine.stamps(home, without=[new]) == before
@@ -120,7 +120,7 @@ def test_a_failure_costs_its_cell_and_what_starts_from_it(tmp_path: Path) -> Non
     context, _ = spine.make_context(profile, home)
     states = {entry.cell.id: entry.status for entry in context.plan().cells}
     assert states[hot] is states[above] is CellStatus.FAILED
-    assert states["dots.n15.tiny_cnn.marks35.plain.s1"] is CellStatus.BLOCKED
+    assert states["dots.n15.tiny_cnn.marks-35.plain.s1"] is CellStatus.BLOCKED
     assert states[new] is CellStatus.DONE
 
 

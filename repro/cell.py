@@ -81,7 +81,8 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
     log(f"{cell.id} fingerprint {job.fingerprint}")
     state = _resumable_state(folder, job.fingerprint, log)
 
-    pack = load_pack(workspace, cell.dataset)
+    # The run has looked at the source when it planned this cell.
+    pack = load_pack(workspace, cell.dataset, trusts_source=True)
     manifest = pack.manifest
     subset = training_subset(pack.y_train, cell.num_train_images, seed=cell.seed, dataset_sha256=manifest.content_sha256)
     fit, dev = dev_split(subset, pack.y_train, cell.recipe.dev_fraction, cell.seed)

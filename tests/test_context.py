@@ -62,7 +62,11 @@ def test_a_corrupt_manifest_is_said_and_counts_as_not_fetched(tmp_path: Path) ->
     context, lines = spine.make_context(spine.write_study(tmp_path), tmp_path / "home")
     spine.fetch(context)
     (context.workspace.dataset_dir("dots") / MANIFEST).write_text("{")
+    lines.clear()
     assert context.facts().keys() == {"marks"}
+    context.plan()
+    context.bytes_to_fetch()
+    assert len(lines) == 1, "it is said once, however often the facts are asked for"
     assert "vitrepro fetch" in lines[-1]
     assert str(context.workspace.dataset_dir("dots")) in lines[-1]
     spine.fetch(context)

@@ -1,6 +1,6 @@
 """Data sets: from a source (made here, or a user's own) to uint8 arrays on disk, subsets, and device batches.
 
-Only `repro.datasets.device` needs torch, and nothing here imports it; matplotlib, scipy and scikit-learn are imported when
+Only `device` and `streaming` need torch, and nothing here imports them; matplotlib, scipy and scikit-learn are imported when
 images are made. Must not know models or training. Read `prepare` in `pack` first, then `training_subset` in `subsets`.
 """
 

@@ -58,23 +58,23 @@ class Pack:
     """int64 (num_test,)."""
 
 
-def read_manifest(workspace: Workspace, spec: DatasetSpec) -> Manifest | None:
+def read_manifest(workspace: Workspace, spec: DatasetSpec, *, trusts_source: bool = False) -> Manifest | None:
     """The manifest of a data set's pack; None when there is none or when it was made from another source or specification.
 
-    A source that is no longer there counts as unchanged. Raises CorruptFile when the manifest cannot be read.
+    A source that is no longer there counts as unchanged; with `trusts_source` it is not looked at. Raises CorruptFile when the manifest cannot be read.
     """
     manifest = parse_manifest(_folder(workspace, spec) / MANIFEST)
     if manifest is None or manifest.name != spec.name or _contradictions(manifest, spec):
         return None
-    return manifest if manifest.origin.still_holds(current_origin(spec)) else None
+    return manifest if trusts_source or manifest.origin.still_holds(current_origin(spec)) else None
 
 
-def load_pack(workspace: Workspace, spec: DatasetSpec, *, verify: bool = False) -> Pack:
-    """Map a prepared data set; with `verify` every file's sha256 is checked first.
+def load_pack(workspace: Workspace, spec: DatasetSpec, *, verify: bool = False, trusts_source: bool = False) -> Pack:
+    """Map a prepared data set; with `verify` every file's sha256 is checked first, with `trusts_source` its source is not.
 
     Raises DataError when it has not been prepared, CorruptFile when a file is not what the manifest says.
     """
-    manifest = read_manifest(workspace, spec)
+    manifest = read_manifest(workspace, spec, trusts_source=trusts_source)
     if manifest is None:
         raise DataError(
             f"The data set {spec.name} has not been prepared in {_folder(workspace, spec)}, or its source has changed since.",

@@ -63,6 +63,7 @@ def fetch(context: Context) -> FetchSummary:
     if missing:
         packed, problems = _fetch_missing(context, missing)
         manifests |= packed
+    context.forget_facts()
     rows = [
         Fetched(name=name, num_train=one.num_train, num_test=one.num_test, content_sha256=one.content_sha256)
         for name in specs

@@ -172,7 +172,7 @@ class Acquisition:
 
     def _variables(self, spec: DatasetSpec) -> list[str]:
         hosts = [file.host for distribution in spec.distribution for file in distribution.file]
-        return [self.hosts[name].variables[0] for name in dict.fromkeys(hosts) if name in self.hosts]
+        return [self.hosts[name].mirror_variable for name in dict.fromkeys(hosts) if name in self.hosts]
 
 
 def address_of(file: DataFile, hosts: Mapping[str, HostSpec]) -> Address:
@@ -188,17 +188,27 @@ def address_of(file: DataFile, hosts: Mapping[str, HostSpec]) -> Address:
             f"There is no host {file.host!r} for {file.name}.",
             remedy=f"Known are {', '.join(hosts)}; or write an address that begins with https://.",
         )
-    token = os.environ.get(host.token_variable, "") if host.token_variable else ""
-    for variable in host.variables:
-        if mirror := os.environ.get(variable):
-            if not re.fullmatch("https?://[^ ]+", mirror):
-                raise UsageError(
-                    f"${variable} is {mirror!r}, which is no address.",
-                    remedy=f"Give it as http://… or https://…, the mirror's counterpart of {host.url}, or unset it.",
-                )
-            title = urlsplit(mirror).netloc
-            return Address(url=f"{mirror.rstrip('/')}/{file.path}", host=f"{title} (${variable})", token=token or None)
-    return Address(url=f"{host.url}/{file.path}", host=host.title, token=token or None)
+    if mirror := _replacement(host.mirror_variable, host):
+        # A token is for the host alone: whoever runs a mirror must not see it.
+        return Address(url=f"{mirror}/{file.path}", host=f"{urlsplit(mirror).netloc} (${host.mirror_variable})")
+    token = (os.environ.get(host.token_variable) if host.token_variable else None) or None
+    if host.endpoint_variable and (endpoint := _replacement(host.endpoint_variable, host)):
+        title = f"{urlsplit(endpoint).netloc} (${host.endpoint_variable})"
+        return Address(url=f"{endpoint}/{file.path}", host=title, token=token)
+    return Address(url=f"{host.url}/{file.path}", host=host.title, token=token)
+
+
+def _replacement(variable: str, host: HostSpec) -> str | None:
+    """The address that the environment gives instead of the host's, without a slash at its end."""
+    address = os.environ.get(variable)
+    if not address:
+        return None
+    if not re.fullmatch("https?://[^ ]+", address):
+        raise UsageError(
+            f"${variable} is {address!r}, which is no address.",
+            remedy=f"Give it as http://… or https://…, the mirror's counterpart of {host.url}, or unset it.",
+        )
+    return address.rstrip("/")
 
 
 def _digests_of(path: Path) -> SourceFile:

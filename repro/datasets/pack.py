@@ -61,7 +61,8 @@ class Pack:
 def read_manifest(workspace: Workspace, spec: DatasetSpec, *, trusts_source: bool = False) -> Manifest | None:
     """The manifest of a data set's pack; None when there is none or when it was made from another source or specification.
 
-    A source that is no longer there counts as unchanged; with `trusts_source` it is not looked at. Raises CorruptFile when the manifest cannot be read.
+    A source that is no longer there counts as unchanged; with `trusts_source` it is not looked at. Raises CorruptFile when the
+    manifest cannot be read.
     """
     manifest = parse_manifest(_folder(workspace, spec) / MANIFEST)
     if manifest is None or manifest.name != spec.name or _contradictions(manifest, spec):

@@ -98,9 +98,11 @@ class HostSpec(Spec):
     """The name that data files use."""
     url: Annotated[str, Field(pattern="^https?://[^ ]+[^/ ]$")]
     """Address without a slash at its end; data files' paths follow it."""
-    variables: tuple[Name, ...]
-    """Environment variables that replace the address, for a mirror of one's own; the first that is set counts."""
+    mirror_variable: Name
+    """Environment variable that replaces the address by that of a mirror; it comes before `endpoint_variable`."""
+    endpoint_variable: Name | None = None
+    """Environment variable by which the host's own tools are told another address."""
     token_variable: Name | None = None
-    """Environment variable with a token that is sent to this host and no other."""
+    """Environment variable with a token that is sent to this host, or its endpoint, and never to a mirror."""
     title: str
     """Whose host it is, for messages."""

@@ -354,6 +354,11 @@ def test_the_hubs_own_variables_are_respected(server: UnrulyServer, tmp_path: Pa
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert fetched(write_profile(tmp_path, text), tmp_path / "home")[0].fetched
     assert {seen.authorization for seen in server.requests} == {"Bearer hf_secret"}
+    # A mirror is not the hub, and does not get to see the token.
+    server.requests.clear()
+    monkeypatch.setenv("VITREPRO_HUGGINGFACE_URL", server.url("").rstrip("/"))
+    assert fetched(write_profile(tmp_path, text), tmp_path / "other-home")[0].fetched
+    assert {seen.authorization for seen in server.requests} == {None}
 
 
 # The command

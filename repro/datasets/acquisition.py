@@ -51,12 +51,20 @@ class Acquisition:
         for folder in filter(None, (self.source_dir, self.workspace.downloads_dir)):
             for number, distribution in numbered:
                 if found := self._in_folder(folder, spec, number, distribution):
+                    self._note_unverified(spec, found)
                     return found
         for complaint in self.complaints[spec.name]:
             self.say(f"warning: {complaint}")
         if self.downloader is None:
             raise self._missing(spec, [one for _, one in numbered])
         return self._download(spec, numbered, self.downloader)
+
+    def _note_unverified(self, spec: DatasetSpec, found: Located) -> None:
+        """Say so where files of the user's are taken and nothing tells what they should be."""
+        is_known = not found.unpinned or spec.train_sha256 or self.lock.content(spec)
+        if not found.was_downloaded and not is_known:
+            names = ", ".join(str(path) for path in found.paths.values())
+            self.say(f"note: no digest of {spec.name} is published or recorded; {names} is taken as it is")
 
     def _in_folder(self, folder: Path, spec: DatasetSpec, number: int, distribution: Distribution) -> Located | None:
         """The distribution, complete in one folder, or None; what is there and wrong is noted."""

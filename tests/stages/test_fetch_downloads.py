@@ -310,10 +310,22 @@ def test_files_already_there_are_taken(server: UnrulyServer, pinned: Pinned, tmp
         data_files.write_tree(folder, members)
     else:
         data_files.write_tree(place, files)
-    summary, _ = fetched(profile, tmp_path / "home", source_dir=folder, offline=True)
+    summary, lines = fetched(profile, tmp_path / "home", source_dir=folder, offline=True)
     assert summary.fetched, summary.problems
+    assert not [line for line in lines if "taken as it is" in line], "the images have a published digest"
     assert not server.requests
     assert not (tmp_path / "home" / "downloads").exists(), "files of the user's are read where they lie"
+
+
+def test_what_nothing_can_verify_is_taken_and_said(server: UnrulyServer, tmp_path: Path) -> None:
+    files = contents_of(BINARY, tmp_path)
+    data_files.write_tree(tmp_path / "mine", files)
+    profile = write_profile(tmp_path, distribution_text(server, BINARY, files, pinned=False))
+    summary, lines = fetched(profile, tmp_path / "home", source_dir=tmp_path / "mine", offline=True)
+    assert summary.fetched
+    assert any("no digest of toy10 is published or recorded" in line for line in lines)
+    lock = tmp_path / "home" / "downloads" / "lock.json"
+    assert not lock.exists(), "only what came from its host is worth recording"
 
 
 def test_a_wrong_file_of_the_users_is_named_and_the_network_asked(server: UnrulyServer, pinned: Pinned, tmp_path: Path) -> None:

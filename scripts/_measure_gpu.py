@@ -13,11 +13,11 @@ import argparse
 import json
 import os
 import platform
-import signal
 import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -28,7 +28,6 @@ TINY_TEST_IMAGES_A_CLASS = 25
 FEW_STEPS = 6
 TRIAL_TRAIN_EVERY, TRIAL_TEST_EVERY = 25, 20
 """Of the images of a trial on a CPU: every so many-th."""
-INTERRUPTED = 143
 
 DATASETS = """
 [[dataset]]
@@ -90,22 +89,28 @@ class Measurement:
         self.lines: list[str] = []
 
     def kit(
-        self, *arguments: str, home: str = "home", extra: dict[str, str] | None = None, stop_after_s: float | None = None
+        self,
+        *arguments: str,
+        home: str = "home",
+        extra: dict[str, str] | None = None,
+        at_most_s: float = float("inf"),
+        kill_when: Callable[[], bool] = lambda: False,
     ) -> int:
-        """Run the command; SIGTERM when the time is over. Its exit code; stderr goes to a log of its own."""
-        left_s = min(self.ends_at - time.monotonic(), stop_after_s or float("inf"))
-        if left_s <= 0:
-            return INTERRUPTED
+        """Run the command: SIGTERM when the time is over, SIGKILL when asked. Its exit code; stderr goes to a log of its own."""
+        ends_at = min(self.ends_at, time.monotonic() + at_most_s)
         environment = os.environ | {"PYTHONPATH": str(ROOT)} | (extra or {})
         command = [sys.executable, "-m", "repro", *arguments, "--home", str(self.out / home), "--device", self.device]
         log = self.out / f"{arguments[0]}-{len(list(self.out.glob('*.log')))}.log"
         with log.open("w") as stderr, (self.out / "stdout.json").open("w") as stdout:
             process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=environment)
-            try:
-                return process.wait(left_s)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGTERM)
-                return process.wait()
+            while process.poll() is None:
+                if kill_when():
+                    process.kill()
+                elif time.monotonic() > ends_at:
+                    process.terminate()
+                    process.wait()
+                time.sleep(0.05)
+        return process.returncode
 
     def profile(self, name: str, blocks: str, *, seeds: int = 3) -> str:
         """Write a profile; its path."""
@@ -192,7 +197,7 @@ def run_blocks(measurement: Measurement, name: str) -> None:
     measurement.kit("fetch", "--profile", profile)
     code = measurement.kit("run", "--profile", profile)
     seconds = time.monotonic() - started
-    measurement.kit("report", "--profile", profile, "--no-pdf", stop_after_s=120)
+    measurement.kit("report", "--profile", profile, "--no-pdf", at_most_s=120)
     measurement.say(f"\n{name}: exit code {code} after {seconds:.0f} s in this pass")
     measurement.say(
         "| size | model | init | recipe | n | test accuracy | training accuracy | s a cell | ms a step | kJ a cell | GiB |"
@@ -232,7 +237,7 @@ def streamed(measurement: Measurement) -> None:
     for home, limit in (("resident", None), ("streamed", {"VITREPRO_IMAGES_ON_DEVICE_GIB": "0"})):
         measurement.kit("fetch", "--profile", profile, home=home)
         measurement.kit("run", "--profile", profile, home=home, extra=limit)
-        measurement.kit("report", "--profile", profile, "--no-pdf", home=home, stop_after_s=120)
+        measurement.kit("report", "--profile", profile, "--no-pdf", home=home, at_most_s=120)
         for row in measurement.rows("streamed", home):
             measurement.say(f"images {home}: {float(row['wall_s']):.2f} s, test accuracy {row['test_accuracy']}")
 
@@ -241,11 +246,12 @@ def resumed(measurement: Measurement) -> None:
     """A cell killed in its middle and finished by a second call, beside the undisturbed one above."""
     profile = measurement.out / "streamed.toml"
     measurement.kit("fetch", "--profile", str(profile), home="killed")
-    code = measurement.kit("run", "--profile", str(profile), home="killed", stop_after_s=25)
+    runs = measurement.out / "killed" / "runs"
+    code = measurement.kit("run", "--profile", str(profile), home="killed", kill_when=lambda: any(runs.glob("*/last.pt")))
     measurement.kit("run", "--profile", str(profile), home="killed")
-    measurement.kit("report", "--profile", str(profile), "--no-pdf", home="killed", stop_after_s=120)
+    measurement.kit("report", "--profile", str(profile), "--no-pdf", home="killed", at_most_s=120)
     for row in measurement.rows("streamed", "killed"):
-        measurement.say(f"stopped with exit code {code}, then finished: test accuracy {row['test_accuracy']}")
+        measurement.say(f"killed in its middle (exit code {code}), then finished: test accuracy {row['test_accuracy']}")
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ class Measurement:
         at_most_s: float = float("inf"),
         kill_when: Callable[[], bool] = lambda: False,
     ) -> int:
-        """Run the command: SIGTERM when the time is over, SIGKILL when asked. Its exit code; stderr goes to a log of its own."""
+        """Run the command: SIGTERM when the time is over, SIGKILL when asked. Its exit code; stderr goes to a log."""
         ends_at = min(self.ends_at, time.monotonic() + at_most_s)
         environment = os.environ | {"PYTHONPATH": str(ROOT)} | (extra or {})
         command = [sys.executable, "-m", "repro", *arguments, "--home", str(self.out / home), "--device", self.device]

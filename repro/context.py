@@ -117,7 +117,11 @@ class Context:
         unfinished = [entry for entry in entries if entry.status is not CellStatus.DONE]
         recorded = recorded_step_times(plan.cells, self.device)
         source = "earlier records on this machine"
-        if any(step_key(entry.cell) not in recorded for entry in unfinished):
+        untimed = {step_key(entry.cell) for entry in unfinished} - recorded.keys()
+        if untimed:
+            if new := untimed - self.measured.keys():
+                # On a slow device this takes minutes, and silence would look like a hang.
+                self.say(f"timing a few steps of {len(new)} kind{'s' * (len(new) > 1)} of cells for the forecast")
             self.measured.update(probe_step_times(unfinished, self.facts(), self.device, {**self.measured, **recorded}))
             source = f"a probe in {self.device.num_workers} worker{'s' * (self.device.num_workers > 1)}"
         times = {**self.measured, **recorded}

@@ -1,4 +1,4 @@
-"""The command line: options, wiring, exit codes. Everything else lies in the stages.
+"""The command line: options, wiring, exit codes. What is said of the stages lies in `narration`, all else in them.
 
 stdout carries exactly what was asked for; progress, notes and errors go to stderr. Heavy imports happen inside the commands, so
 that `--help` answers at once. Read `all_stages` first.
@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -19,8 +18,6 @@ from repro.errors import NO_SPACE_ERRNOS, ExitCode, Interrupted, ReproError
 
 if TYPE_CHECKING:
     from repro.context import Context
-    from repro.stages.check import CheckResult
-    from repro.stages.fetch import FetchSummary
     from repro.stages.run import RunSummary
 
 app = typer.Typer(
@@ -81,22 +78,23 @@ def all_stages(
     verbose: VerboseOption = False,
 ) -> None:
     """check, fetch, run, report: from a bare home to the finished page."""
+    from repro import narration
     from repro.workspace import exclusive
 
     context = _context(profile, home, device, only=only, source=source, offline=offline, force=force, verbose=verbose)
     with exclusive(context.workspace):
-        checked = _check(context)
+        checked = narration.check(context)
         if checked.failed:
             raise typer.Exit(ExitCode.ERROR)
-        fetched = _fetch(context)
+        fetched = narration.fetch(context)
         problems = list(fetched.problems.values())
         if problems and not fetched.fetched:
-            _warn_of(problems[1:])
+            narration.warn_of(context, problems[1:])
             raise problems[0]
         # The others' cells go on; those without data are told again at the end, and make the exit code 3.
-        _warn_of(problems)
-        summary = _run(context, renew=True)
-    report = _report(context)
+        narration.warn_of(context, problems)
+        summary = narration.run(context, renew=True)
+    report = narration.report(context)
     _out(report if as_json else report["html"], as_json=as_json)
     _exit_after(summary)
 
@@ -113,7 +111,9 @@ def check(
     """Can this machine run the profile, and how long will it take?"""
     from dataclasses import asdict
 
-    checked = _check(_context(profile, home, device, only=only, verbose=verbose))
+    from repro import narration
+
+    checked = narration.check(_context(profile, home, device, only=only, verbose=verbose))
     if as_json:
         _out(asdict(checked), as_json=True)
     raise typer.Exit(ExitCode.ERROR if checked.failed else ExitCode.DONE)
@@ -133,15 +133,16 @@ def fetch(
     """Bring the profile's data sets into the home, verified."""
     from dataclasses import asdict
 
+    from repro import narration
     from repro.workspace import exclusive
 
     context = _context(profile, home, device, source=source, offline=offline, force=force, verbose=verbose)
     with exclusive(context.workspace):
-        fetched = _fetch(context)
+        fetched = narration.fetch(context)
     if as_json:
         _out([asdict(row) for row in fetched.fetched], as_json=True)
     if problems := list(fetched.problems.values()):
-        _warn_of(problems[1:])
+        narration.warn_of(context, problems[1:])
         raise problems[0]
 
 
@@ -184,11 +185,12 @@ def run(
     """Train every cell that is not done; resumes what was interrupted."""
     from dataclasses import asdict
 
+    from repro import narration
     from repro.workspace import exclusive
 
     context = _context(profile, home, device, only=only, force=force, verbose=verbose)
     with exclusive(context.workspace):
-        summary = _run(context, renew=False)
+        summary = narration.run(context, renew=False)
     if as_json:
         _out(asdict(summary), as_json=True)
     _exit_after(summary)
@@ -204,7 +206,9 @@ def report(
     verbose: VerboseOption = False,
 ) -> None:
     """Write page, PDF and tables from what is finished, without torch."""
-    paths = _report(_context(profile, home, device, verbose=verbose), with_pdf=pdf)
+    from repro import narration
+
+    paths = narration.report(_context(profile, home, device, verbose=verbose), with_pdf=pdf)
     _out(paths if as_json else paths["html"], as_json=as_json)
 
 
@@ -316,57 +320,6 @@ def _choose_profile(profile: str, device: Device) -> str:
     name = CPU_PROFILE if chosen.device == "cpu" else GPU_PROFILE
     _say(f"profile {name}: {chosen.reason}")
     return name
-
-
-def _check(context: "Context") -> "CheckResult":
-    from repro.stages.check import Level
-    from repro.stages.check import check as stage
-
-    checked = stage(context)
-    for line in checked.lines:
-        if context.verbose or line.level is not Level.OK or line.name in ("device", "home", "disk"):
-            _say(f"{line.level.value:8s} {line.name:7s} {line.message}" + (f" {line.remedy}" if line.remedy else ""))
-    if checked.forecast is not None:
-        _say(checked.forecast.line())
-    return checked
-
-
-def _fetch(context: "Context") -> "FetchSummary":
-    from repro.stages.fetch import fetch as stage
-
-    summary = stage(context)
-    for row in summary.fetched:
-        _say(f"data {row.name}: {row.num_train} training and {row.num_test} test images, digest {row.content_sha256[:12]}")
-    return summary
-
-
-def _warn_of(problems: Sequence[ReproError]) -> None:
-    for problem in problems:
-        _say(f"warning: {problem.message}")
-        _say(f"  what to do: {problem.remedy}")
-
-
-def _run(context: "Context", *, renew: bool) -> "RunSummary":
-    from repro.renewal import ReportRenewal
-    from repro.stages.run import run as stage
-
-    with ReportRenewal(context, enabled=renew) as renewal:
-        summary = stage(context, seed_done=renewal.start)
-    _say(f"cells: {summary.num_done} done, {summary.num_failed} failed, {summary.num_blocked} blocked or without data")
-    return summary
-
-
-def _report(context: "Context", *, with_pdf: bool = True) -> dict[str, str | None]:
-    from repro.stages.report import report as stage
-
-    paths = stage(context, with_pdf=with_pdf)
-    return {
-        "html": str(paths.html),
-        "pdf": str(paths.pdf) if paths.pdf else None,
-        "csv": str(paths.csv),
-        "json": str(paths.json),
-        "predictions": str(paths.predictions),
-    }
 
 
 def _exit_after(summary: "RunSummary") -> NoReturn:

@@ -23,6 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"forecast", "page"}),
     frozenset({"context", "rendering"}),
     frozenset({"stages", "worker", "renewal"}),
+    frozenset({"narration"}),
     frozenset({"cli", "__main__"}),
 )
 """First-level modules and packages; each imports only from earlier layers."""

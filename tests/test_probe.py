@@ -9,10 +9,8 @@ from repro.probe import measure_step
 from repro.spec import ModelSpec, Recipe
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, STRONG], ids=["plain", "strong"])
-@pytest.mark.parametrize("spec", [VIT, CNN], ids=["vit", "cnn"])
-def test_a_step_takes_time(spec: ModelSpec, recipe: Recipe) -> None:
-    probe = Probe(
+def probe_of(spec: ModelSpec, recipe: Recipe, *, num_steps: int) -> Probe:
+    return Probe(
         model=spec,
         recipe=recipe,
         image_size=4,
@@ -21,9 +19,14 @@ def test_a_step_takes_time(spec: ModelSpec, recipe: Recipe) -> None:
         device="cpu",
         bfloat16=False,
         channels_last=True,
-        num_steps=2,
+        num_steps=num_steps,
     )
-    measured = measure_step(probe)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, STRONG], ids=["plain", "strong"])
+@pytest.mark.parametrize("spec", [VIT, CNN], ids=["vit", "cnn"])
+def test_a_step_takes_time(spec: ModelSpec, recipe: Recipe) -> None:
+    measured = measure_step(probe_of(spec, recipe, num_steps=2))
     assert measured.step_s > 0
     assert measured.num_parameters == count_parameters(toy_model(spec))
 
@@ -38,18 +41,6 @@ def test_slow_steps_are_timed_fewer_times(monkeypatch: pytest.MonkeyPatch, probe
 
     monkeypatch.setattr("repro.probe.train_step", counted)
     monkeypatch.setattr("repro.probe.PROBE_S", probe_s)
-    measure_step(
-        Probe(
-            model=VIT,
-            recipe=RECIPE,
-            image_size=4,
-            num_channels=1,
-            num_classes=2,
-            device="cpu",
-            bfloat16=False,
-            channels_last=True,
-            num_steps=5,
-        )
-    )
+    measure_step(probe_of(VIT, RECIPE, num_steps=5))
     assert len(asked) == expected
     assert asked == list(range(expected))

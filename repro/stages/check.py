@@ -65,8 +65,8 @@ def check(context: Context) -> CheckResult:
     plan = context.plan()
     lines.append(_data(context, plan))
     forecast = None
-    if not any(line.level is Level.FAILURE for line in lines):
-        entries = context.selected(plan)
+    entries = context.selected(plan) if plan.cells else []
+    if entries and not any(line.level is Level.FAILURE for line in lines):
         try:
             forecast = context.forecast(entries, plan)
         except EnvironmentProblem as error:

@@ -124,3 +124,14 @@ def test_a_large_data_set_needs_memory_in_each_worker(context: Context, monkeypa
     needed_gib = context.device.num_workers * (stage.WORKER_MEMORY_BYTES + 3072 * 10**6) / 2**30
     assert f"about {needed_gib:.1f} GiB needed" in line(check(context), "memory").message
     assert small_line != line(check(context), "memory").message
+
+
+def test_there_is_no_forecast_of_cells_that_cannot_be_counted_yet(tmp_path: Path) -> None:
+    profile = spine.write_study(tmp_path, spine.STUDY.replace("[12, 1.0]", "[1.0]").replace("size = [12]", "size = [1.0]"))
+    profile.write_text(profile.read_text().replace("convergence_check_at = [12]", ""))
+    context, _ = spine.make_context(profile, tmp_path / "home")
+    result = check(context)
+    assert result.forecast is None, "its sizes are fractions of data that are not there"
+    assert not result.failed
+    spine.fetch(context)
+    assert check(context).forecast is not None

@@ -1,0 +1,69 @@
+"""Runs a stage and tells the user, on stderr, what came of it. Between the options of `cli` and the stages.
+
+Must not know options or exit codes. Read `check` first.
+"""
+
+from collections.abc import Sequence
+
+from repro.context import Context
+from repro.errors import ReproError
+from repro.renewal import ReportRenewal
+from repro.stages.check import CheckResult, Level
+from repro.stages.check import check as check_stage
+from repro.stages.fetch import FetchSummary
+from repro.stages.fetch import fetch as fetch_stage
+from repro.stages.report import report as report_stage
+from repro.stages.run import RunSummary
+from repro.stages.run import run as run_stage
+
+ALWAYS_TOLD = ("device", "home", "disk")
+"""Lines of the check that are told though they are ok and `--verbose` is not given."""
+
+
+def check(context: Context) -> CheckResult:
+    """Tell what is not ok, and the forecast."""
+    checked = check_stage(context)
+    for line in checked.lines:
+        if context.verbose or line.level is not Level.OK or line.name in ALWAYS_TOLD:
+            remedy = f" {line.remedy}" if line.remedy else ""
+            context.say(f"{line.level.value:8s} {line.name:7s} {line.message}{remedy}")
+    if checked.forecast is not None:
+        context.say(checked.forecast.line())
+    return checked
+
+
+def fetch(context: Context) -> FetchSummary:
+    """Tell what is there; problems are left to the caller, who knows which of them ends the command."""
+    summary = fetch_stage(context)
+    for row in summary.fetched:
+        context.say(
+            f"data {row.name}: {row.num_train} training and {row.num_test} test images, digest {row.content_sha256[:12]}"
+        )
+    return summary
+
+
+def warn_of(context: Context, problems: Sequence[ReproError]) -> None:
+    """Tell problems that do not end the command."""
+    for problem in problems:
+        context.say(f"warning: {problem.message}")
+        context.say(f"  what to do: {problem.remedy}")
+
+
+def run(context: Context, *, renew: bool) -> RunSummary:
+    """Tell how many cells ended how; with `renew` the report is renewed after each seed."""
+    with ReportRenewal(context, enabled=renew) as renewal:
+        summary = run_stage(context, seed_done=renewal.start)
+    context.say(f"cells: {summary.num_done} done, {summary.num_failed} failed, {summary.num_blocked} blocked or without data")
+    return summary
+
+
+def report(context: Context, *, with_pdf: bool = True) -> dict[str, str | None]:
+    """The paths of what was written, by kind."""
+    paths = report_stage(context, with_pdf=with_pdf)
+    return {
+        "html": str(paths.html),
+        "pdf": str(paths.pdf) if paths.pdf else None,
+        "csv": str(paths.csv),
+        "json": str(paths.json),
+        "predictions": str(paths.predictions),
+    }

@@ -12,7 +12,6 @@ from repro.stages.check import CheckResult, Level
 from repro.stages.check import check as check_stage
 from repro.stages.fetch import FetchSummary
 from repro.stages.fetch import fetch as fetch_stage
-from repro.stages.report import report as report_stage
 from repro.stages.run import RunSummary
 from repro.stages.run import run as run_stage
 
@@ -59,6 +58,9 @@ def run(context: Context, *, renew: bool) -> RunSummary:
 
 def report(context: Context, *, with_pdf: bool = True) -> dict[str, str | None]:
     """The paths of what was written, by kind."""
+    # pandas and scipy come with it, for which the other stages need not wait.
+    from repro.stages.report import report as report_stage
+
     paths = report_stage(context, with_pdf=with_pdf)
     return {
         "html": str(paths.html),

@@ -30,10 +30,10 @@ from repro.datasets.chunks import Progress, Tell, ensure_space, silent
 from repro.datasets.contents import Contents, channel_statistics, examine
 from repro.datasets.files import check_files, map_array, write_array
 from repro.datasets.located import Located
-from repro.datasets.locks import LockedContent
 from repro.datasets.manifest import MANIFEST, FileEntry, Manifest, Origin, parse_manifest
 from repro.datasets.own import check_leak
 from repro.datasets.sources import current_origin, is_own, read_source
+from repro.download.locks import LockedContent
 from repro.errors import CorruptFile, DataError
 from repro.spec import DatasetSpec, slug
 from repro.workspace import Workspace, write_atomically, writing

@@ -9,8 +9,8 @@ from repro.datasets import digits, folder, formats, glyphs, own
 from repro.datasets.arrays import ImageArrays
 from repro.datasets.chunks import Progress
 from repro.datasets.located import Located
-from repro.datasets.locks import content_key
 from repro.datasets.manifest import Origin
+from repro.download.locks import content_key
 from repro.errors import DataError
 from repro.spec import DatasetSource, DatasetSpec
 

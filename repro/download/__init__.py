@@ -6,6 +6,7 @@ Must not know data sets, nor what the files hold. Read `Downloader.get_all` in `
 
 from repro.download.display import LiveTransfers, PlainTransfers, TransferDisplay, make_transfer_display, size_words
 from repro.download.downloader import Downloader
+from repro.download.hosts import address_of
 from repro.download.request import (
     TIMEOUT_VARIABLE,
     Address,
@@ -30,6 +31,7 @@ __all__ = [
     "RemoteFile",
     "TooSlow",
     "TransferDisplay",
+    "address_of",
     "make_transfer_display",
     "size_words",
 ]

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from repro.context import Context
 from repro.datasets import Located, Manifest, intact_manifest, prepare
 from repro.datasets.acquisition import Acquisition
-from repro.datasets.locks import DownloadLock
 from repro.download import Downloader, Patience, make_transfer_display
+from repro.download.locks import DownloadLock
 from repro.errors import DataError, DataUnavailable, DiskFull
 from repro.progress import CountingDisplay
 from repro.spec import DatasetSpec

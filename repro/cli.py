@@ -124,23 +124,24 @@ def fetch(
     profile: ProfileOption = AUTO,
     home: HomeOption = None,
     device: DeviceOption = Device.AUTO,
+    only: OnlyOption = None,
     source: FromOption = None,
     offline: OfflineOption = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Bring the profile's data sets into the home, verified."""
+    """Bring the profile's data sets and weights into the home, verified."""
     from dataclasses import asdict
 
     from repro import narration
     from repro.workspace import exclusive
 
-    context = _context(profile, home, device, source=source, offline=offline, force=force, verbose=verbose)
+    context = _context(profile, home, device, only=only, source=source, offline=offline, force=force, verbose=verbose)
     with exclusive(context.workspace):
         fetched = narration.fetch(context)
     if as_json:
-        _out([asdict(row) for row in fetched.fetched], as_json=True)
+        _out([*map(asdict, fetched.fetched), *map(asdict, fetched.weights)], as_json=True)
     if problems := list(fetched.problems.values()):
         narration.warn_of(context, problems[1:])
         raise problems[0]
@@ -225,6 +226,8 @@ def list_entries(
         rows = [(name, load_profile(name).description) for name in shipped_profiles()]
     elif what is Listing.MODELS:
         rows = [(spec.name, f"{spec.family}, {spec.citation}") for spec in catalog.models.values()]
+        rows += [(spec.name, f"{spec.family}, {spec.title}, {spec.upstream}") for spec in catalog.checkpoints.values()]
+        rows += [("timm/NAME.TAG", "any of timm's pre-trained models"), ("torchvision/NAME.WEIGHTS", "any of torchvision's")]
     elif what is Listing.DATASETS:
         rows = [(spec.name, spec.title) for spec in catalog.datasets.values()]
     else:

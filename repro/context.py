@@ -1,4 +1,4 @@
-"""What one command works on: home, profile, device, options, and the facts of the data sets that are there.
+"""What one command works on: home, profile, device, options, and the facts of the data sets and weights that are there.
 
 Must not know any stage. Read `Context` first.
 """
@@ -18,9 +18,11 @@ from repro.errors import CorruptFile, ProfileError, UsageError
 from repro.forecast import Forecast, make_forecast, probe_step_times, recorded_step_times, step_key
 from repro.hardware import DeviceChoice, choose_device
 from repro.messages import Measured
-from repro.plan import DataFacts, Plan, PlannedCell, datasets_of, make_plan
+from repro.plan import DataFacts, Plan, PlannedCell, WeightsState, datasets_of, make_plan
 from repro.records import CellStatus
-from repro.spec import DatasetSpec, Profile
+from repro.spec import CheckpointSpec, DatasetSpec, ModelSpec, Profile
+from repro.weights import WeightFacts, read_weight_facts
+from repro.weights import missing_bytes as missing_weights_bytes
 from repro.workspace import Workspace
 
 COMMIT_VARIABLE = "VITREPRO_COMMIT"
@@ -57,6 +59,8 @@ class Context:
     """Step times that this command has measured, by `forecast.step_key`."""
     _facts: dict[str, DataFacts] | None = field(default=None, init=False)
     """Facts of the data sets as they were last looked up."""
+    _weights: dict[str, WeightFacts | None] = field(default_factory=dict, init=False)
+    """Facts of the weights as they were last looked up, by key."""
 
     @cached_property
     def device(self) -> DeviceChoice:
@@ -67,6 +71,14 @@ class Context:
         """The data sets of the profile, by name. Raises ProfileError for a name that nobody knows."""
         with self._naming_the_profile():
             return datasets_of(self.profile, self.catalog)
+
+    def wanted_datasets(self) -> dict[str, DatasetSpec]:
+        """The data sets that the selected cells need; with some cells not listed yet, all of the profile's."""
+        specs = self.datasets()
+        if self.only is None or (plan := self.plan()).unsized:
+            return specs
+        names = {entry.cell.dataset.name for entry in self.selected(plan)}
+        return {name: spec for name, spec in specs.items() if name in names}
 
     def facts(self) -> dict[str, DataFacts]:
         """Facts of the fetched data sets, by name; a corrupt manifest counts as not fetched, and is said.
@@ -80,6 +92,23 @@ class Context:
     def forget_facts(self) -> None:
         """Have the facts looked up anew, after data sets were fetched."""
         self._facts = None
+        self._weights.clear()
+
+    def weight_facts(self, checkpoint: CheckpointSpec) -> WeightFacts | None:
+        """What is known of fetched weights, or of why they could not be had; None where they were never tried."""
+        if checkpoint.key not in self._weights:
+            try:
+                self._weights[checkpoint.key] = read_weight_facts(self.workspace, checkpoint)
+            except CorruptFile as error:
+                self.say(f"warning: {error.message} {error.remedy}")
+                self._weights[checkpoint.key] = None
+        return self._weights[checkpoint.key]
+
+    def checkpoints(self) -> dict[str, tuple[CheckpointSpec, ModelSpec]]:
+        """The weights that the selected cells start from, with a model for each, by key."""
+        plan = self.plan()
+        cells = [entry.cell for entry in self.selected(plan)] if plan.cells else []
+        return {cell.weights.key: (cell.weights, cell.model) for cell in cells if cell.weights is not None}
 
     def _look_up_facts(self) -> dict[str, DataFacts]:
         found = {}
@@ -96,21 +125,36 @@ class Context:
                     image_size=manifest.image_size,
                     num_channels=manifest.num_channels,
                     num_classes=manifest.num_classes,
+                    num_test_images=manifest.num_test,
                 )
         return found
 
     def bytes_to_fetch(self) -> tuple[int, int]:
-        """Bytes that must still be downloaded for the profile, as far as known, and bytes of the packs to be made from them."""
+        """Bytes of data sets that must still be downloaded, as far as known, and bytes of the packs to be made from them."""
         there = self.facts()
-        missing = [spec for name, spec in self.datasets().items() if name not in there and spec.distribution]
+        missing = [spec for name, spec in self.wanted_datasets().items() if name not in there and spec.distribution]
         downloads = {spec.distribution: missing_bytes(self.workspace, self.source_dir, spec) for spec in missing}
         return sum(downloads.values()), sum(pack_bytes(spec) for spec in missing)
+
+    def weights_bytes_to_fetch(self) -> int:
+        """Bytes of weights that must still be downloaded, as far as known: not before the cells can be listed."""
+        if self.plan().unsized:
+            return 0
+        return sum(
+            missing_weights_bytes(self.workspace, self.source_dir, checkpoint, checkpoint.file)
+            for checkpoint, _ in self.checkpoints().values()
+        )
 
     def plan(self) -> Plan:
         """The profile's cells as they now stand. Raises ProfileError for what cannot be resolved."""
         facts = self.facts()
         with self._naming_the_profile():
-            return make_plan(self.profile, self.catalog, facts, self.workspace)
+            return make_plan(self.profile, self.catalog, facts, self.workspace, self._weights_state)
+
+    def _weights_state(self, checkpoint: CheckpointSpec) -> WeightsState | None:
+        facts = self.weight_facts(checkpoint)
+        # In one line, since that is what a cell has in every list.
+        return WeightsState(digest=facts.digest, problem=" ".join(facts.problem.split())) if facts is not None else None
 
     def forecast(self, entries: list[PlannedCell], plan: Plan) -> Forecast:
         """Forecast of the entries that are not done: step times from the plan's records where they tell, else probed, once."""
@@ -125,11 +169,12 @@ class Context:
             self.measured.update(probe_step_times(unfinished, self.facts(), self.device, {**self.measured, **recorded}))
             source = f"a probe in {self.device.num_workers} worker{'s' * (self.device.num_workers > 1)}"
         times = {**self.measured, **recorded}
-        forecast = make_forecast(entries, times, num_workers=self.device.num_workers, source=source)
+        tested = {name: facts.num_test_images for name, facts in self.facts().items()}
+        forecast = make_forecast(entries, times, num_workers=self.device.num_workers, source=source, num_test_images=tested)
         return replace(forecast, smaller_profile=self.profile.smaller)
 
     def selected(self, plan: Plan) -> list[PlannedCell]:
-        """The cells that `--only` names, with the upstream cells they need. Raises UsageError when it names none."""
+        """The cells that `--only` names, with those that they need. Raises UsageError when it names none."""
         if self.only is None:
             return list(plan.cells)
         named = [entry for entry in plan.cells if self.is_named(entry)]
@@ -139,7 +184,13 @@ class Context:
                 f"--only {self.only!r} matches no cell of profile {self.profile.name!r}.",
                 remedy=f"It is a shell pattern over ids like {example}; `vitrepro plan` lists them.",
             )
-        chosen = {entry.cell.id for entry in named} | {entry.upstream_id for entry in named}
+        by_id = {entry.cell.id: entry for entry in plan.cells}
+        chosen, waiting = set[str](), [entry.cell.id for entry in named]
+        while waiting:
+            cell_id = waiting.pop()
+            if cell_id not in chosen:
+                chosen.add(cell_id)
+                waiting += by_id[cell_id].needs
         return [entry for entry in plan.cells if entry.cell.id in chosen]
 
     def is_named(self, entry: PlannedCell) -> bool:

@@ -62,6 +62,10 @@ class DataUnavailable(DataError):
     """The files of a data set cannot be had: no host answers, or the network must not be touched."""
 
 
+class WeightsUnavailable(DataError):
+    """Weights cannot be had, or are not what they should be; the cells that need them are blocked."""
+
+
 class EnvironmentProblem(ReproError):
     """The machine lacks something: a writable home, memory, a usable device."""
 

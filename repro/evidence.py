@@ -13,6 +13,7 @@ from repro.analysis.results import Outcome
 from repro.errors import CorruptFile
 from repro.plan import PlannedCell
 from repro.records import CellStatus, read_predictions
+from repro.spec import Role
 from repro.workspace import Workspace
 
 Predictions = dict[str, tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]]
@@ -26,7 +27,7 @@ class Evidence:
     outcomes: tuple[Outcome, ...]
     """One a cell, in the plan's order."""
     predictions: Predictions
-    """Of the cells that are done."""
+    """Of the cells that are done and tested."""
     problems: tuple[str, ...]
     """What could not be read, for the user."""
 
@@ -36,7 +37,8 @@ def gather(entries: list[PlannedCell], workspace: Workspace) -> Evidence:
     outcomes, predictions, problems = [], Predictions(), []
     for entry in entries:
         status, reason, record = entry.status, entry.reason, entry.record
-        if status is CellStatus.DONE:
+        # A cell that only serves to choose a learning rate is never tested, and so has no predictions.
+        if status is CellStatus.DONE and entry.cell.role is not Role.LR_SEARCH:
             assert entry.fingerprint is not None
             try:
                 predictions[entry.cell.id] = read_predictions(workspace.run_dir(entry.cell.id, entry.fingerprint))

@@ -15,7 +15,7 @@ from repro.messages import Failed, Measured, Probe, Ready
 from repro.plan import DataFacts, PlannedCell
 from repro.progress import duration_words
 from repro.records import CellStatus
-from repro.spec import Cell, DatasetSpec
+from repro.spec import Cell, DatasetSpec, Role
 from repro.workers import Died, Workers
 
 PROBE_STEPS = 20
@@ -28,6 +28,10 @@ STATE_COPIES = 3
 """A resumable state holds the weights and AdamW's two moments."""
 CELL_FILES_BYTES = 40_000
 """Record, log, curves and predictions of a cell: docs/measurements.md."""
+EVALUATED_TRAIN_IMAGES = 10_000
+"""Training images that are evaluated at most."""
+EVALUATIONS_PER_RUN = 20
+"""How often a dev split is evaluated at most."""
 LONG_S = 2 * 3600.0
 """From here on the forecast names a smaller profile: what `full` is made to take at most on the fastest GPU."""
 WORKER_START_S = 4.0
@@ -77,19 +81,41 @@ def step_key(cell: Cell) -> str:
     """What the time of a step depends on, apart from the hardware and the images' shape."""
     recipe = cell.recipe
     augmented = f"{recipe.flip} {recipe.crop_padding} {recipe.trivial_augment} {recipe.mixes} {recipe.erase_probability > 0}"
-    return f"{cell.model.name} {cell.dataset.name} {recipe.batch_size} {recipe.optimizer} {augmented}"
+    enlarged = f"{recipe.image_size} {recipe.crop_min_area < 1} {recipe.micro_batch}"
+    trained = f"{recipe.trains} {recipe.ridge_penalty is not None}"
+    return f"{cell.model.name} {cell.dataset.name} {recipe.batch_size} {recipe.optimizer} {augmented} {enlarged} {trained}"
+
+
+def cell_seconds(cell: Cell, measured: Measured, num_test_images: int) -> float:
+    """Seconds of a cell: its steps, and the images that are evaluated (so many of the test part, and a sample of the rest)."""
+    if cell.recipe.ridge_penalty is not None:
+        return measured.image_s * (cell.num_train_images + num_test_images)
+    evaluated = num_test_images + min(cell.num_train_images, EVALUATED_TRAIN_IMAGES)
+    if cell.role is Role.LR_SEARCH:
+        evaluated = round(cell.recipe.dev_fraction * cell.num_train_images) * EVALUATIONS_PER_RUN
+    return measured.step_s * cell.recipe.steps + measured.image_s * evaluated
 
 
 def make_forecast(
-    cells: Sequence[PlannedCell], step_times: Mapping[str, Measured], *, num_workers: int, source: str
+    cells: Sequence[PlannedCell],
+    step_times: Mapping[str, Measured],
+    *,
+    num_workers: int,
+    source: str,
+    num_test_images: Mapping[str, int] | None = None,
 ) -> Forecast:
     """Add up the unfinished cells as `num_workers` workers will take them, in order. `step_times` is by `step_key`.
 
-    Cells without a step time are counted, and not added.
+    `num_test_images` is by data set; where it is not known yet, evaluation is not counted. Cells without a step time are
+    counted, and not added.
     """
     unfinished = [entry for entry in cells if entry.status is not CellStatus.DONE]
     waiting = [entry for entry in unfinished if step_key(entry.cell) in step_times]
-    cell_s = {entry.cell.id: step_times[step_key(entry.cell)].step_s * entry.cell.recipe.steps for entry in waiting}
+    tested = num_test_images or {}
+    cell_s = {
+        entry.cell.id: cell_seconds(entry.cell, step_times[step_key(entry.cell)], tested.get(entry.cell.dataset.name, 0))
+        for entry in waiting
+    }
     free_at = [WORKER_START_S] * num_workers
     for seconds in cell_s.values():
         heapq.heappush(free_at, heapq.heappop(free_at) + seconds)
@@ -110,13 +136,27 @@ def make_forecast(
 
 def recorded_step_times(cells: Sequence[PlannedCell], device: DeviceChoice) -> dict[str, Measured]:
     """Median step times of finished cells that ran on the same device (and processor), by `step_key`."""
-    here, times, parameters = (device.name, processor_name()), dict[str, list[float]](), dict[str, int]()
+    here = (device.name, processor_name())
+    steps, images, parameters = dict[str, list[float]](), dict[str, list[float]](), dict[str, int]()
     for entry in cells:
         record = entry.record
         if record is not None and (record.environment.device, record.environment.processor) == here:
-            times.setdefault(step_key(entry.cell), []).append(record.wall_s / entry.cell.recipe.steps)
-            parameters[step_key(entry.cell)] = record.num_parameters
-    return {key: Measured(step_s=statistics.median(values), num_parameters=parameters[key]) for key, values in times.items()}
+            key, recipe = step_key(entry.cell), entry.cell.recipe
+            is_solved = recipe.ridge_penalty is not None
+            steps.setdefault(key, []).append(0.0 if is_solved else record.wall_s / recipe.steps)
+            # Where images are enlarged, evaluation costs as much as some steps; at 32 px it is lost in the start of a cell.
+            if recipe.image_size is not None and record.test_accuracy is not None:
+                evaluated = record.num_test_images + min(entry.cell.num_train_images, EVALUATED_TRAIN_IMAGES)
+                images.setdefault(key, []).append((record.total_s if is_solved else record.total_s - record.wall_s) / evaluated)
+            parameters[key] = record.num_parameters
+    return {
+        key: Measured(
+            step_s=statistics.median(values),
+            image_s=max(0.0, statistics.median(images.get(key, [0.0]))),
+            num_parameters=parameters[key],
+        )
+        for key, values in steps.items()
+    }
 
 
 def probe_step_times(
@@ -177,5 +217,8 @@ def _probe_everywhere(workers: Workers, probe: Probe) -> Measured:
             raise EnvironmentProblem(f"A worker that was timing {probe.model.name} {answer.description}.", remedy=remedy)
         else:
             assert isinstance(answer, Ready)
-    step_s = statistics.mean(answer.step_s for answer in answers)
-    return Measured(step_s=step_s, num_parameters=answers[0].num_parameters)
+    return Measured(
+        step_s=statistics.mean(answer.step_s for answer in answers),
+        image_s=statistics.mean(answer.image_s for answer in answers),
+        num_parameters=answers[0].num_parameters,
+    )

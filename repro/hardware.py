@@ -264,15 +264,30 @@ def image_budget_bytes(*, device: str) -> tuple[int, str]:
                 remedy="Set it to a number such as 8 or 0.5 (0 leaves all images on the disk), or unset it.",
             )
         return int(gib * 2**30), f"{IMAGE_BUDGET_VARIABLE} is {stated}"
+    free_bytes = _free_bytes(device)
     if device.startswith("cuda"):
-        import torch
-
-        free_bytes, _ = torch.cuda.mem_get_info()
-        # What the cell before has left in torch's cache is free as well, though not for the driver.
-        free_bytes += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         return free_bytes // GPU_SHARE_FOR_IMAGES, f"half of the {free_bytes / 2**30:.1f} GiB that are free on the GPU"
-    free_bytes = available_memory_bytes()
     return free_bytes // CPU_SHARE_FOR_IMAGES, f"a quarter of the {free_bytes / 2**30:.1f} GiB of memory that are available"
+
+
+def activation_budget_bytes(*, device: str) -> tuple[int, str]:
+    """Bytes that one training step's activations may fill on the device, and whence the number, in a few words.
+
+    Half of a GPU's free memory (gradients, optimizer state and work space need the rest), an eighth of a CPU's.
+    """
+    free_bytes = _free_bytes(device)
+    share, words = (2, "half") if device.startswith("cuda") else (8, "an eighth")
+    return free_bytes // share, f"{words} of {free_bytes / 2**30:.1f} GiB free"
+
+
+def _free_bytes(device: str) -> int:
+    if not device.startswith("cuda"):
+        return available_memory_bytes()
+    import torch
+
+    free_bytes, _ = torch.cuda.mem_get_info()
+    # What the cell before has left in torch's cache is free as well, though not for the driver.
+    return free_bytes + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -25,21 +25,31 @@ def headline(results: Results) -> str:
     opening += f"{'in miniature and ' if results.miniature else ''}on {_datasets(results.claims)}, this run "
     statements = _statements_by_verdict(results.claims)
     total = sum(len(found) for found in statements.values())
-    parts = [
-        _clause("supports", "that", statements[Verdict.SUPPORTED], total),
-        _clause("contradicts", "that", statements[Verdict.CONTRADICTED], total),
-        _clause("leaves open", "whether", statements[Verdict.INCONCLUSIVE], total),
-        _clause("gives different verdicts in different comparisons on", "whether", statements[None], total),
-    ]
-    return _capitalised(opening + enumeration([part for part in parts if part]) + ".")
+    parts: list[str] = []
+    for verdict, verb, conjunction in _VERBS:
+        if found := statements[verdict]:
+            is_counted = any(part.endswith(_TESTED) for part in parts)
+            parts.append(_clause(verb, conjunction, found, total, is_counted=is_counted))
+    return _capitalised(opening + enumeration(parts) + ".")
 
 
-def _clause(verb: str, conjunction: str, statements: list[str], num_claims: int) -> str:
-    if not statements:
-        return ""
+_VERBS: tuple[tuple[Verdict | None, str, str], ...] = (
+    (Verdict.SUPPORTED, "supports", "that"),
+    (Verdict.CONTRADICTED, "contradicts", "that"),
+    (Verdict.INCONCLUSIVE, "leaves open", "whether"),
+    (None, "gives different verdicts in different comparisons on", "whether"),
+)
+"""What is said of claims by their verdict; None: one that differs between comparisons."""
+_TESTED = "claims tested"
+
+
+def _clause(verb: str, conjunction: str, statements: list[str], num_claims: int, *, is_counted: bool) -> str:
+    """A verdict's claims, quoted where they are few; how many were tested is said once."""
     if len(statements) > MOST_NAMED:
+        if is_counted:
+            return f"{verb} {len(statements)}"
         some = "all" if len(statements) == num_claims else f"{len(statements)} of the"
-        return f"{verb} {some} {num_claims} claims tested"
+        return f"{verb} {some} {num_claims} {_TESTED}"
     return f"{verb} {enumeration([f'{conjunction} {_inside_a_sentence(text)}' for text in statements])}"
 
 

@@ -9,7 +9,18 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from repro.records import Choice
-from repro.spec import Cell, ModelSpec, Recipe, Spec
+from repro.spec import Cell, InputSpec, ModelSpec, Recipe, Spec
+
+
+class Weights(Spec):
+    """A file of weights that is there."""
+
+    path: Path
+    """Where it lies."""
+    sha256: str
+    """What it must be."""
+    input: InputSpec | None
+    """How the weights want their images; None: as the data set's own statistics say."""
 
 
 class Job(Spec):
@@ -24,6 +35,10 @@ class Job(Spec):
     """Of the upstream cell, whose weights lie in its folder."""
     upstream_id: str | None
     """Id of the upstream cell."""
+    weights: Weights | None
+    """The published weights that it starts from, if it does."""
+    lr: float
+    """Peak learning rate: the recipe's, or the one that the search has found."""
     keeps_weights: bool
     """Whether to keep the final weights, for cells that start from them."""
     home: Path
@@ -57,7 +72,7 @@ class Probe(Spec):
     recipe: Recipe
     """Recipe, one family's."""
     image_size: int
-    """Side in pixels."""
+    """Side of the data set's images in pixels."""
     num_channels: int
     """1 or 3."""
     num_classes: int
@@ -90,7 +105,9 @@ class Done(Spec):
     """The cell is finished and its record written."""
 
     kind: Literal["done"] = "done"
-    test_accuracy: float
+    test_accuracy: float | None
+    """As in the record."""
+    dev_accuracy: float | None
     """As in the record."""
     total_s: float
     """As in the record."""
@@ -102,6 +119,8 @@ class Measured(Spec):
     kind: Literal["measured"] = "measured"
     step_s: float
     """Seconds of one step."""
+    image_s: float = 0.0
+    """Seconds of one image's evaluation; 0 where it is not known and small."""
     num_parameters: int
     """Trainable parameters of the model."""
 

@@ -38,6 +38,9 @@ def fetch(context: Context) -> FetchSummary:
         context.say(
             f"data {row.name}: {row.num_train} training and {row.num_test} test images, digest {row.content_sha256[:12]}"
         )
+    for weights in summary.weights:
+        size = f"{weights.num_parameters / 1e6:,.1f} million parameters"
+        context.say(f"weights {weights.name}: {size}, sha256 {weights.sha256[:12]}, from {weights.source}")
     return summary
 
 

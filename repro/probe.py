@@ -7,12 +7,18 @@ Random images of the right shape stand for the data set, which may not be there 
 import time
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from repro.hardware import activation_budget_bytes
 from repro.messages import Measured, Probe
 from repro.models.build import build_model
+from repro.models.heads import head_of
 from repro.models.macs import count_parameters
+from repro.spec import Recipe
+from repro.training.evaluation import evaluation_batch
+from repro.training.freezing import freeze_all_but
 from repro.training.loop import TrainingData, train_step
+from repro.training.memory import fitting_micro_batch, saved_bytes_per_image
 from repro.training.optimization import make_optimizer
 from repro.training.precision import Precision
 from repro.training.seeds import generator_for
@@ -23,22 +29,41 @@ PROBE_S = 10.0
 """About how long a probe may take; where steps are slow it makes fewer of them, at least `LEAST_STEPS`."""
 LEAST_STEPS = 2
 """Timed steps that a probe makes in any case."""
+FEW_IMAGES = 4
+"""Images that are timed in any case."""
+TRAINED_TO_EVALUATED = 3
+"""A training step costs an image about three times its evaluation: forward, and twice that backward."""
+LIBRARY_CHANNELS = 3
+"""What the libraries' models take; grey images are repeated."""
 MIDDLE_GREY, GREY_DEVIATION = 127.5, 73.9
 """Mean and standard deviation of even random grey values 0 … 255."""
 
 
 def measure_step(probe: Probe) -> Measured:
-    """Mean seconds of one optimizer step after a warm-up, over `num_steps` steps or as many as `PROBE_S` allows."""
+    """Mean seconds of one optimizer step after a warm-up, over `num_steps` steps or as many as `PROBE_S` allows.
+
+    Where a whole batch would take too long or too much memory, fewer images are timed and the time is scaled up. Also the
+    seconds of one image's evaluation; where the head is solved for in closed form that is all there is to time.
+    """
     precision = Precision(device_type=probe.device, bfloat16=probe.bfloat16, channels_last=probe.channels_last)
     generator = generator_for(0)
+    recipe = probe.recipe
+    image_size = recipe.image_size or probe.image_size
+    num_channels = max(probe.num_channels, LIBRARY_CHANNELS) if probe.model.library_name else probe.num_channels
     model = build_model(
         probe.model,
-        image_size=probe.image_size,
-        num_channels=probe.num_channels,
+        image_size=image_size,
+        num_channels=num_channels,
         num_classes=probe.num_classes,
         generator=generator,
-    ).to(probe.device)
-    shape = (probe.recipe.batch_size, probe.num_channels, probe.image_size, probe.image_size)
+        # torch's stubs leave the memory_format overload untyped.
+    ).to(device=probe.device, memory_format=precision.memory_format)  # type: ignore[call-overload]
+    num_parameters = count_parameters(model)
+    image_s = _seconds_an_image(model, num_channels, image_size, probe.device, precision)
+    if recipe.ridge_penalty is not None:
+        return Measured(step_s=0.0, image_s=image_s, num_parameters=num_parameters)
+    timed, micro_batch = _images_to_time(model, recipe, image_s, (num_channels, image_size, image_size), precision)
+    shape = (timed, probe.num_channels, probe.image_size, probe.image_size)
     greys_BCHW = torch.randint(0, 256, shape, generator=generator).float()
     x_BCHW = greys_BCHW.to(probe.device, memory_format=precision.memory_format)
     labels_B = torch.randint(0, probe.num_classes, (shape[0],), generator=generator).to(probe.device)
@@ -57,9 +82,14 @@ def measure_step(probe: Probe) -> Measured:
         dev_positions=nowhere,
         num_classes=probe.num_classes,
         flip_keeps_label=True,
+        image_size=recipe.image_size,
+        repeat_grey=num_channels > probe.num_channels,
     )
-    optimizer = make_optimizer(model, probe.recipe)
-    model.train()
+    head = model.get_submodule(head_of(model)) if recipe.is_probe else None
+    freeze_all_but(head, model)
+    optimizer = make_optimizer(model, recipe)
+    if head is None:
+        model.train()
 
     def run(steps: range) -> float:
         """Seconds that these steps take."""
@@ -70,12 +100,13 @@ def measure_step(probe: Probe) -> Measured:
                 model,
                 optimizer,
                 data,
-                probe.recipe,
+                recipe,
                 nowhere,
                 upcoming_B=None,
                 step=step,
                 precision=precision,
                 augmentation_seed=0,
+                micro_batch=micro_batch,
             )
         _synchronise(probe.device)
         return time.perf_counter() - started
@@ -85,7 +116,40 @@ def measure_step(probe: Probe) -> Measured:
         warmup_s.append(run(range(len(warmup_s), len(warmup_s) + 1)))
     num_steps = min(probe.num_steps, max(LEAST_STEPS, int(PROBE_S / warmup_s[-1])))
     step_s = run(range(len(warmup_s), len(warmup_s) + num_steps)) / num_steps
-    return Measured(step_s=step_s, num_parameters=count_parameters(model))
+    return Measured(step_s=step_s * recipe.batch_size / timed, image_s=image_s, num_parameters=num_parameters)
+
+
+def _seconds_an_image(model: nn.Module, num_channels: int, image_size: int, device: str, precision: Precision) -> float:
+    """Seconds of an image's evaluation, after a warm-up, from a few images and, where those are fast, from a whole batch."""
+    whole = evaluation_batch(image_size, device)
+
+    def run(num_images: int) -> float:
+        x_BCHW = torch.zeros(num_images, num_channels, image_size, image_size, device=device)
+        x_BCHW = x_BCHW.contiguous(memory_format=precision.memory_format)
+        _synchronise(device)
+        started = time.perf_counter()
+        model(x_BCHW)
+        _synchronise(device)
+        return (time.perf_counter() - started) / num_images
+
+    model.eval()
+    with torch.inference_mode(), precision.autocast():
+        run(1)
+        image_s = run(min(FEW_IMAGES, whole))
+        return run(whole) if image_s * whole < PROBE_S / 5 else image_s
+
+
+def _images_to_time(
+    model: nn.Module, recipe: Recipe, image_s: float, shape: tuple[int, int, int], precision: Precision
+) -> tuple[int, int]:
+    """How many images of a batch to time, and how many of them go through the model at once."""
+    affordable = max(FEW_IMAGES, int(PROBE_S / LEAST_STEPS / (TRAINED_TO_EVALUATED * image_s)))
+    timed = fitting_micro_batch(recipe.batch_size, 1, min(affordable, recipe.batch_size))
+    if recipe.is_probe:
+        return timed, min(timed, evaluation_batch(shape[-1], precision.device_type))
+    budget_bytes, _ = activation_budget_bytes(device=precision.device_type)
+    micro_batch = fitting_micro_batch(timed, saved_bytes_per_image(model, shape=shape, precision=precision), budget_bytes)
+    return timed, min(micro_batch, recipe.micro_batch or micro_batch)
 
 
 def _synchronise(device: str) -> None:

@@ -89,6 +89,8 @@ class Record(Spec):
     """64 hex digits; see `Cell.fingerprint`."""
     upstream_fingerprint: str | None
     """Fingerprint of the upstream cell whose weights it started from."""
+    weights_sha256: str | None = None
+    """Digest of the file of published weights that it started from."""
     data_sha256: str
     """Content digest of the data set."""
     subset_sha256: str
@@ -97,18 +99,23 @@ class Record(Spec):
     """Classes of the data set."""
     num_test_images: int
     """Images in the test set."""
-    test_accuracy: Accuracy
-    """Fraction of test images classified correctly, evaluated once after the last step."""
-    test_loss: float
-    """Mean cross-entropy on the test set, in nats."""
-    train_accuracy: Accuracy
-    """Fraction of the training subset (a sample of at most 10,000) classified correctly by the final weights, unaugmented."""
-    train_loss: float
-    """Mean cross-entropy on the same images by the final weights, in nats."""
+    test_accuracy: Accuracy | None
+    """Fraction of test images classified correctly, evaluated once after the last step; None in a search for a rate."""
+    test_loss: float | None
+    """Mean cross-entropy on the test set, in nats; None with `test_accuracy`."""
+    train_accuracy: Accuracy | None
+    """Fraction of the training subset (a sample of at most 10,000) classified correctly by the final weights, unaugmented; None
+    in a search for a rate."""
+    train_loss: float | None
+    """Mean cross-entropy on the same images by the final weights, in nats; None with `train_accuracy`."""
     dev_accuracy: Accuracy | None
     """Accuracy on the dev split by the final weights, where one was held out."""
     selected_step: int
     """Step whose weights count (the last one unless the recipe selects on the dev split)."""
+    lr: float | None = None
+    """Peak learning rate that it was trained with; None in records of versions that had no search for it."""
+    diverged: str = ""
+    """In a search for a rate: why training was given up; then nothing is measured, and the rate is not chosen."""
     num_parameters: int
     """Trainable parameters."""
     forward_macs: int
@@ -205,7 +212,8 @@ def read_finished(folder: Path, fingerprint: str) -> Record | None:
         return None
     if record.fingerprint != fingerprint:
         raise corrupt(folder / RECORD, f"it belongs to the cell with fingerprint {record.fingerprint[:12]}…")
-    check_file(folder, record, PREDICTIONS)
+    if record.test_accuracy is not None:
+        check_file(folder, record, PREDICTIONS)
     return record
 
 

@@ -50,7 +50,7 @@ def _carry_out(order: Job | Probe, answers: TextIO) -> Spec:
     if isinstance(order, Probe):
         return measure_step(order)
     record = run_cell(order, progress=lambda step: _say(answers, Progress(step=step)))
-    return Done(test_accuracy=record.test_accuracy, total_s=record.total_s)
+    return Done(test_accuracy=record.test_accuracy, dev_accuracy=record.dev_accuracy, total_s=record.total_s)
 
 
 def _say(answers: TextIO, answer: Spec) -> None:

@@ -118,7 +118,7 @@ def make_study(
 def make_row(cell: Cell, *, status: CellStatus = CellStatus.DONE, reason: str = "") -> CellRow:
     """The table row of a cell."""
     done = status is CellStatus.DONE
-    upstream = cell.upstream.num_images if cell.upstream else 0
+    upstream = cell.num_upstream_images
     accuracy = accuracy_of(cell.model.family, cell.num_train_images, upstream, cell.seed)
     numbers: dict[str, object] = {
         "test_accuracy": accuracy,
@@ -126,6 +126,7 @@ def make_row(cell: Cell, *, status: CellStatus = CellStatus.DONE, reason: str = 
         "train_accuracy": 1.0 if cell.model.family == "cnn" else 0.9975,
         "train_loss": 0.0031,
         "dev_accuracy": None,
+        "lr": cell.recipe.lr,
         "selected_step": cell.recipe.steps,
         "num_parameters": 115_000,
         "forward_macs": 2_000_000,
@@ -145,9 +146,11 @@ def make_row(cell: Cell, *, status: CellStatus = CellStatus.DONE, reason: str = 
         model=cell.model.name,
         family=cell.model.family,
         init=cell.init,
+        upstream_dataset=cell.upstream_dataset,
         num_upstream_images=upstream,
         recipe=cell.recipe.name,
         is_regularised=False,
+        is_probe=cell.recipe.is_probe,
         num_train_images=cell.num_train_images,
         seed=cell.seed,
         status=status,

@@ -16,7 +16,7 @@ from repro.analysis.results import Outcome, Results
 from repro.analysis.study import index_study
 from repro.catalog import load_catalog
 from repro.records import CellStatus, Environment, Record
-from repro.spec import Cell, CellBlock, Claim, DatasetSpec, Measure, Profile, Recipe, Role, UpstreamInit
+from repro.spec import Cell, CellBlock, CheckpointSpec, Claim, DatasetSpec, Measure, Profile, Recipe, Role, UpstreamInit
 
 PROFILE = Profile(
     name="toy",
@@ -306,6 +306,19 @@ def test_a_row_of_an_upstream_init_counts_its_images() -> None:
     cell = cell.model_copy(update={"upstream": UpstreamInit(dataset="glyphs", num_images=64_000)})
     row = outcome_row(cell, None, CellStatus.BLOCKED, "no upstream", None)
     assert (row.init, row.num_upstream_images) == ("upstream:glyphs@64000", 64_000)
+
+
+def test_a_row_of_published_weights_tells_their_upstream_data_and_the_rate_that_was_used() -> None:
+    cell, record = done(1)
+    weights = CheckpointSpec(name="vit_micro", family="vit", upstream="photos", num_upstream_images=1000)
+    recipe = cell.recipe.model_copy(update={"trains": "head"})
+    cell = cell.model_copy(update={"weights": weights, "recipe": recipe})
+    row = outcome_row(cell, record.fingerprint, CellStatus.DONE, "", record.model_copy(update={"lr": 0.003}))
+    assert (row.init, row.upstream_dataset, row.num_upstream_images) == ("pretrained", "photos", 1000)
+    assert (row.is_probe, row.lr) == (True, 0.003)
+    searching = record.model_copy(update={"test_accuracy": None, "test_loss": None, "dev_accuracy": None, "diverged": "NaN"})
+    row = outcome_row(cell.model_copy(update={"role": Role.LR_SEARCH}), record.fingerprint, CellStatus.DONE, "", searching)
+    assert (row.role, row.test_accuracy, row.dev_accuracy) == (Role.LR_SEARCH, None, None)
 
 
 def test_the_environment_is_that_of_the_newest_record() -> None:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from full_study import full_study
+from published_study import published_study
 from toy_study import ToyStudy, exact, toy_claim
 
 from repro.analysis.claims import evaluate
@@ -409,8 +410,14 @@ def test_perfect_and_equal_families_are_inconclusive_not_an_error() -> None:
 @pytest.mark.parametrize("claim_id", sorted(load_catalog().claims))
 def test_every_shipped_claim_gives_a_sentence_where_it_is_made(claim_id: str) -> None:
     claim = load_catalog().claims[claim_id]
-    study = full_study(num_images=200) if claim.scope.datasets or claim.scope.recipe else upstream_study()
-    results = evaluate(claim, study.outcomes, study.predictions, miniature=True)
+    if claim.scope.init == "pretrained":
+        study = published_study(num_images=200)
+    else:
+        study = full_study(num_images=200) if claim.scope.datasets or claim.scope.recipe else upstream_study()
+    pairs = load_catalog().pairs.values()
+    results = evaluate(claim, study.outcomes, study.predictions, pairs=pairs, miniature=True)
     assert results
-    assert results[0].reason.endswith((".", ")"))
-    assert "\n" not in results[0].reason and "nan" not in results[0].reason
+    for result in results:
+        assert result.reason.endswith((".", ")"))
+        assert "\n" not in result.reason and "nan" not in result.reason
+        assert ("one draw each" in result.scope) == (claim.scope.init == "pretrained")

@@ -1,6 +1,7 @@
 """The catalogue is whole, and profiles are found by name or path."""
 
 import os
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -20,6 +21,45 @@ def test_every_entry_has_a_name_of_its_own(kind: str) -> None:
     names = [slug(row.get("name") or row["id"]) for row in rows]
     assert len(names) == len(set(names)) > 0
     assert len(getattr(load_catalog(), f"{kind}s")) == len(rows)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "pair"])
+def test_checkpoints_and_pairs_have_names_of_their_own(kind: str) -> None:
+    rows = tomllib.loads((resources.files("repro.catalog") / "checkpoints.toml").read_text(encoding="utf-8"))[kind]
+    names = [slug(row["name"]) for row in rows]
+    assert len(names) == len(set(names)) == len(getattr(load_catalog(), f"{kind}s")) > 0
+
+
+def test_every_checkpoint_says_what_stands_beside_a_pair_in_the_report() -> None:
+    catalog = load_catalog()
+    for checkpoint in catalog.checkpoints.values():
+        assert checkpoint.title, checkpoint.name
+        assert checkpoint.upstream in ("ImageNet-1k", "ImageNet-21k"), checkpoint.name
+        assert checkpoint.num_upstream_images > 10**6
+        assert checkpoint.upstream_recipe, checkpoint.name
+        assert checkpoint.license, checkpoint.name
+        assert checkpoint.citation, checkpoint.name
+        assert checkpoint.num_parameters, checkpoint.name
+        assert checkpoint.forward_macs, checkpoint.name
+        assert (checkpoint.imagenet_top1 is None) == (not checkpoint.imagenet_source)
+        assert checkpoint.file, checkpoint.name
+        for file in checkpoint.file:
+            assert file.host in catalog.hosts or file.host.startswith("https://")
+            assert file.host != "pytorch" or re.search("-[0-9a-f]{8}[.]pth$", file.name), "the name tells its digest"
+
+
+def test_pairs_and_published_numbers_name_checkpoints_with_the_same_upstream_data() -> None:
+    catalog = load_catalog()
+    for pair in catalog.pairs.values():
+        members = [catalog.checkpoints[name] for name in (*pair.vit, *pair.cnn)]
+        assert {catalog.checkpoints[name].family for name in pair.vit} == {"vit"}
+        assert {catalog.checkpoints[name].family for name in pair.cnn} == {"cnn"}
+        assert len({member.upstream for member in members}) == 1, pair.name
+        assert pair.reason
+    for result in catalog.published:
+        assert result.model in catalog.checkpoints
+        assert result.dataset in catalog.datasets
+        assert result.recipe in (None, *catalog.recipes)
 
 
 def test_every_entry_says_where_it_comes_from() -> None:

@@ -8,7 +8,7 @@ import spine
 from repro.cell import run_cell
 from repro.errors import CorruptFile, EnvironmentProblem, TrainingDiverged
 from repro.messages import Job
-from repro.records import EPOCHS, FAILURE, LAST, LOG, PREDICTIONS, RECORD, WEIGHTS, Record, read_predictions
+from repro.records import EPOCHS, FAILURE, LAST, LOG, PREDICTIONS, RECORD, WEIGHTS, Choice, Record, read_predictions
 from repro.spec import Recipe
 from repro.workspace import Workspace
 
@@ -32,6 +32,8 @@ def job_of(cell_id: str, folder: Path, *, keeps_weights: bool = False, recipe: R
         fingerprint=entry.fingerprint,
         upstream_fingerprint=entry.upstream_fingerprint,
         upstream_id=entry.upstream_id,
+        weights=None,
+        lr=(recipe or entry.cell.recipe).lr,
         keeps_weights=keeps_weights,
         home=context.workspace.home,
         device="cpu",
@@ -61,6 +63,11 @@ def run_killed_after(job: Job, steps: int) -> None:
 
     with pytest.raises(Killed):
         run_cell(job, progress=progress)
+
+
+def placement_of(record: Record) -> Choice:
+    [placement] = [choice for choice in record.choices if choice.what == "images"]
+    return placement
 
 
 def numbers(record: Record) -> tuple[object, ...]:
@@ -175,7 +182,7 @@ def test_images_that_are_streamed_give_the_numbers_of_those_on_the_device(
             streamed = run_undisturbed(job_of(cell_id, tmp_path / cell_id / "b"))
         assert numbers(streamed) == numbers(resident)
         assert streamed.dev_accuracy == resident.dev_accuracy
-        placements = [record.choices[-1] for record in (resident, streamed)]
+        placements = [placement_of(record) for record in (resident, streamed)]
         assert [(choice.what, choice.value) for choice in placements] == [("images", "resident"), ("images", "streamed")]
         assert "a quarter of the" in placements[0].reason
         assert placements[1].reason.endswith("VITREPRO_IMAGES_ON_DEVICE_GIB is 0")
@@ -185,9 +192,9 @@ def test_the_training_images_come_first_where_not_all_fit(tmp_path: Path, monkey
     # 40 training images of 64 bytes, which leave nothing for the 20 test images.
     monkeypatch.setenv("VITREPRO_IMAGES_ON_DEVICE_GIB", str(40 * 64 / 2**30))
     record = run_undisturbed(job_of(CELL, tmp_path))
-    assert record.choices[-1].value == "streamed"
-    assert "train images fit into" in record.choices[-1].reason
-    assert "test images exceed the 0 GiB" in record.choices[-1].reason
+    assert placement_of(record).value == "streamed"
+    assert "train images fit into" in placement_of(record).reason
+    assert "test images exceed the 0 GiB" in placement_of(record).reason
 
 
 def test_an_impossible_budget_is_told_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ COMMON = ["--device", "--home", "--json", "--profile", "--verbose"]
 SURFACE = {
     "all": [*COMMON, "--force", "--from", "--offline", "--only"],
     "check": [*COMMON, "--only"],
-    "fetch": [*COMMON, "--force", "--from", "--offline"],
+    "fetch": [*COMMON, "--force", "--from", "--offline", "--only"],
     "plan": [*COMMON, "--only"],
     "run": [*COMMON, "--force", "--only"],
     "report": [*COMMON, "--pdf"],

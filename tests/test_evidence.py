@@ -1,6 +1,7 @@
 """What the analysis is given: finished cells with whole predictions, and the reason for every other one."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import spine
 
 from repro.evidence import gather
 from repro.records import PREDICTIONS, RECORD, CellStatus
+from repro.spec import Role
 
 CELL = "dots.n12.tiny_vit.scratch.plain.s1"
 
@@ -52,6 +54,23 @@ def test_predictions_that_vanish_after_planning_are_named(tmp_path: Path) -> Non
     (outcome,) = [outcome for outcome in evidence.outcomes if outcome.row.id == CELL]
     assert outcome.record is None
     assert CELL in evidence.problems[0]
+
+
+def test_a_search_for_a_rate_has_no_predictions_and_none_are_asked_for(tmp_path: Path) -> None:
+    profile, home = spine.copy_of_finished(tmp_path)
+    context, _ = spine.make_context(profile, home)
+    spine.fetch(context)
+    entries = list(context.plan().cells)
+    os.unlink(spine.cell_dir(home, CELL) / PREDICTIONS)
+    searching = [
+        replace(entry, cell=entry.cell.model_copy(update={"role": Role.LR_SEARCH})) if entry.cell.id == CELL else entry
+        for entry in entries
+    ]
+    evidence = gather(searching, context.workspace)
+    assert evidence.problems == ()
+    (outcome,) = [outcome for outcome in evidence.outcomes if outcome.row.id == CELL]
+    assert (outcome.row.status, outcome.row.role) == (CellStatus.DONE, Role.LR_SEARCH)
+    assert CELL not in evidence.predictions
 
 
 def test_cells_that_simply_wait_are_no_problem(tmp_path: Path) -> None:

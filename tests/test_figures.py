@@ -4,12 +4,16 @@ from pathlib import Path
 
 import pytest
 from full_study import full_results, full_study
+from published_study import published_results, published_study
 from report_fixtures import HOSTILE, UPSTREAM_SIZES, make_gaps, make_groups, make_results, make_row, make_study
 
+from repro.analysis.results import Results
 from repro.figures import Figures, draw_figures
 from repro.figures.captions import gap_title, row_label, scaling_title, upstream_title
+from repro.figures.scaling import scaling_panels
 from repro.page import templates_dir
 from repro.records import CellStatus
+from repro.spec import Measure
 from repro.svg import LIGHT, literal
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -119,6 +123,77 @@ def test_rows_of_a_claim_are_labelled_briefly() -> None:
         "slope over training images",
         "ViT, 50 training\nslope over upstream",
     }
+
+
+def test_a_point_of_one_of_several_models_is_labelled_with_its_name_and_tag() -> None:
+    point = make_results(make_study()).claims[0].points[0]
+    models = {
+        "against timm/resnet18.a1_in1k": "50 training\nresnet18.a1_in1k",
+        "timm/vit_base_patch16_224.augreg_in21k": "50 training\nvit_base_patch16_224\naugreg_in21k",
+        "vit against own_cnn": "50 training\nvit\nown_cnn",
+    }
+    for names, label in models.items():
+        assert row_label(point.model_copy(update={"models": names})) == label
+
+
+@pytest.fixture(scope="module")
+def published() -> Results:
+    return published_results(published_study(num_images=200))
+
+
+@pytest.fixture(scope="module")
+def published_figures(published: Results) -> Figures:
+    return draw_figures(published)
+
+
+def test_published_weights_have_a_panel_for_each_pair_with_its_own_models(
+    published: Results, published_figures: Figures
+) -> None:
+    panels = [panel for panel in published_figures.scaling if panel.init == "pretrained"]
+    short = [panel for panel in panels if (panel.dataset, panel.recipe) == ("cifar10", "finetune-short")]
+    assert {panel.pair for panel in short} == {pair.title for pair in published.pairs}
+    assert len(short) == len(published.pairs)
+    mini = next(panel for panel in short if panel.pair == "DeiT-Ti against ResNet-18")
+    assert mini.gap is not None
+    written = texts(mini.curves.svg)
+    assert {"ViT deit_tiny_patch16_224.fb_in1k", "CNN resnet18.IMAGENET1K_V1", "CNN resnet18.a1_in1k"} <= set(written)
+    assert not any("BiT" in text or "vit_base" in text for text in written)
+    assert {"CNN resnet18.IMAGENET1K_V1 \u2212 ViT", "CNN resnet18.a1_in1k \u2212 ViT"} <= set(texts(mini.gap.svg))
+    assert "of 6 comparisons" in mini.curves.title and "of 6 comparisons" in mini.gap.title
+
+
+def test_models_in_no_pair_share_a_panel_with_those_they_are_paired_with(
+    published: Results, published_figures: Figures
+) -> None:
+    alone = next(panel for panel in published_figures.scaling if (panel.recipe, panel.pair) == ("few-shot", ""))
+    written = texts(alone.curves.svg)
+    assert "ViT deit_tiny_patch16_224.fb_in1k" in written and "CNN resnet18.IMAGENET1K_V1" in written
+    assert not any("in21k" in text for text in written), "other upstream data"
+    few = [group for group in published.groups if (group.dataset, group.recipe) == ("cifar10", "few-shot")]
+    [drawn] = scaling_panels(few, published.model_copy(update={"gaps": ()}))
+    assert (drawn.pair, drawn.gap) == ("", None)
+
+
+def test_a_single_size_sets_its_models_side_by_side(published_figures: Figures) -> None:
+    panel = next(panel for panel in published_figures.scaling if panel.recipe == "finetune-long-384")
+    assert [text for text in texts(panel.curves.svg) if text.replace(",", "").isdigit() and "," in text] == ["50,000"]
+
+
+def test_a_tolerance_is_drawn_at_both_sides_of_zero(published: Results, published_figures: Figures) -> None:
+    drawn = zip(published.claims, published_figures.claims, strict=True)
+    strips = {result.claim.measure: figure for result, figure in drawn}
+    strip, other = strips[Measure.ACCURACY], strips[Measure.FAMILY_GAP]
+    assert strip is not None and other is not None
+    assert "edges of the tolerance" in strip.description and "ours minus the published accuracy" in strip.description
+    dotted = "stroke-dasharray: 2,2"
+    assert (strip.svg.count(dotted), other.svg.count(dotted)) == (2, 2), "two edges of one scale; one threshold on either"
+
+
+def test_points_outside_the_scope_are_faint_where_others_count(published: Results, published_figures: Figures) -> None:
+    for result, figure in zip(published.claims, published_figures.claims, strict=True):
+        assert figure is not None
+        outside = [point for point in result.points if not point.in_scope]
+        assert bool(outside) == ("opacity: 0.4" in figure.svg), result.id
 
 
 def test_titles_turn_when_the_vit_is_ahead() -> None:

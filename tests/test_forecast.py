@@ -13,6 +13,7 @@ from repro.forecast import (
     PROBE_STEPS,
     STATE_COPIES,
     WORKER_START_S,
+    cell_seconds,
     image_shape,
     make_forecast,
     probe_step_times,
@@ -68,6 +69,26 @@ def test_workers_take_the_next_cell_as_they_become_free() -> None:
     # 300 beside 200 + 100; both are free at 300, and one takes the last.
     assert make_forecast(cells, times(a=1.0), num_workers=2, source="here").wall_s == WORKER_START_S + 500
     assert make_forecast(cells, times(a=1.0), num_workers=8, source="here").wall_s == WORKER_START_S + 300
+
+
+def test_evaluation_counts_where_it_is_known_what_it_costs() -> None:
+    made = entry()
+    measured = {step_key(made.cell): Measured(step_s=0.5, image_s=0.01, num_parameters=1000)}
+    forecast = make_forecast([made], measured, num_workers=1, source="here", num_test_images={"digits": 600})
+    assert forecast.cell_s[made.cell.id] == pytest.approx(0.5 * 100 + 0.01 * (600 + 50))
+
+
+def test_a_search_evaluates_its_dev_split_and_never_the_test_set() -> None:
+    recipe = RECIPE.model_copy(update={"dev_fraction": 0.2})
+    cell = entry().cell.model_copy(update={"role": Role.LR_SEARCH, "recipe": recipe})
+    measured = Measured(step_s=0.5, image_s=0.01, num_parameters=1000)
+    assert cell_seconds(cell, measured, 600) == pytest.approx(0.5 * 100 + 0.01 * 20 * 10)
+
+
+def test_what_is_solved_for_in_closed_form_costs_its_images() -> None:
+    recipe = load_catalog().recipes["few-shot"]
+    cell = entry().cell.model_copy(update={"recipe": recipe})
+    assert cell_seconds(cell, Measured(step_s=9.0, image_s=0.01, num_parameters=1000), 600) == pytest.approx(0.01 * 650)
 
 
 def test_finished_cells_cost_nothing() -> None:
@@ -151,6 +172,7 @@ def test_a_probe_times_each_kind_once_in_real_workers() -> None:
     assert list(found) == [step_key(cells[0].cell)]
     (measured,) = found.values()
     assert measured.step_s > 0
+    assert measured.image_s > 0
     assert measured.num_parameters > 10_000
     assert PROBE_STEPS >= 10
 

@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "workspace"}),
     frozenset({"spec"}),
     frozenset({"catalog", "profiles", "records", "formatting", "progress", "download"}),
-    frozenset({"plan", "analysis", "hardware", "datasets", "models", "training", "svg", "messages"}),
+    frozenset({"plan", "analysis", "hardware", "datasets", "weights", "models", "training", "svg", "messages"}),
     frozenset({"cell", "probe", "workers", "figures", "evidence", "headline"}),
     frozenset({"forecast", "page"}),
     frozenset({"context", "rendering"}),

@@ -55,6 +55,18 @@ def test_headline_counts_many_claims_instead_of_quoting_them(results: Results) -
     assert sentence == "In miniature and on digits, this run leaves open all 3 claims tested."
 
 
+def test_headline_says_once_how_many_claims_were_tested(results: Results) -> None:
+    [first, *_] = results.claims
+    claims = tuple(
+        first.model_copy(update={"id": f"{verdict}-{number}", "verdict": verdict})
+        for verdict, how_many in ((Verdict.SUPPORTED, 4), (Verdict.CONTRADICTED, 3), (Verdict.INCONCLUSIVE, 5))
+        for number in range(how_many)
+    )
+    assert headline(results.model_copy(update={"claims": claims})) == (
+        "In miniature and on digits, this run supports 4 of the 12 claims tested, contradicts 3 and leaves open 5."
+    )
+
+
 def test_headline_keeps_the_capitals_of_names(results: Results) -> None:
     [first, *_] = results.claims
     for claim, said in (

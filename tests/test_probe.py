@@ -1,12 +1,15 @@
 """A probe times what a recipe asks for, on images of the right shape."""
 
 import pytest
+import torch
 from training_toy import CNN, RECIPE, STRONG, VIT, toy_model
 
+from repro.catalog import load_catalog
 from repro.messages import Probe
 from repro.models.macs import count_parameters
 from repro.probe import measure_step
 from repro.spec import ModelSpec, Recipe
+from repro.training.loop import TrainingData
 
 
 def probe_of(spec: ModelSpec, recipe: Recipe, *, num_steps: int) -> Probe:
@@ -44,3 +47,26 @@ def test_slow_steps_are_timed_fewer_times(monkeypatch: pytest.MonkeyPatch, probe
     measure_step(probe_of(VIT, RECIPE, num_steps=5))
     assert len(asked) == expected
     assert asked == list(range(expected))
+
+
+LIBRARY_VIT = ModelSpec(name="timm/test_vit.r160_in1k", family="vit")
+
+
+@pytest.mark.parametrize("name", ["finetune-short", "linear-probe", "few-shot"])
+def test_a_librarys_model_is_timed_at_the_recipes_size_with_three_channels(name: str) -> None:
+    recipe = load_catalog().recipes[name].model_copy(update={"image_size": 32, "batch_size": 8, "micro_batch": None})
+    measured = measure_step(probe_of(LIBRARY_VIT, recipe, num_steps=2))
+    assert measured.image_s > 0
+    assert (measured.step_s > 0) == (name != "few-shot"), "in closed form there is no step"
+
+
+def test_fewer_images_are_timed_where_a_batch_takes_too_long_and_the_time_is_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def counted(model: object, optimizer: object, data: TrainingData, *arguments: object, **options: object) -> None:
+        sizes.append(len(data.batch(torch.empty(0, dtype=torch.int64))[0]))
+
+    monkeypatch.setattr("repro.probe.train_step", counted)
+    monkeypatch.setattr("repro.probe.PROBE_S", 0.0)
+    measure_step(probe_of(VIT, RECIPE.model_copy(update={"batch_size": 64}), num_steps=2))
+    assert set(sizes) == {4}

@@ -76,7 +76,7 @@ def test_a_record_tells_all_that_the_report_needs(folder: Path) -> None:
     assert record.train_flops == 6.0 * record.forward_macs * 12 * 8
     assert 0 < record.wall_s <= record.total_s
     assert record.peak_mem_bytes and record.peak_mem_bytes > 10**6
-    assert {choice.what for choice in record.choices} == {"device", "precision", "workers", "images"}
+    assert {choice.what for choice in record.choices} == {"device", "precision", "workers", "images", "micro-batch"}
     assert all(choice.reason for choice in record.choices)
     assert {"torch", "timm", "numpy"} <= record.environment.packages.keys()
     rows = read_epochs(folder)

@@ -1,5 +1,6 @@
 """Specs: what a user may write, how a mistake is told, and what a fingerprint counts."""
 
+import re
 import tomllib
 
 import pytest
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 from repro.errors import ProfileError
 from repro.spec import (
     Cell,
+    CheckpointSpec,
     DataFile,
     DataFormat,
     DatasetSpec,
@@ -19,6 +21,7 @@ from repro.spec import (
     RecipePatch,
     Role,
     UpstreamInit,
+    WeightsInit,
     parse,
     parse_init,
     slug,
@@ -75,7 +78,11 @@ def test_a_fraction_and_a_number_of_images_stay_what_they_are() -> None:
         ("1.0, 1, 50", '"all"', ("cells.0.size.0: ", "(given: 'all')")),
         ("1.0, 1, 50", "", ("cells.0.size: Tuple should have at least 1 item",)),
         ('["vit_micro"]', '"vit_micro"', ("cells.0.model: Input should be a list", "(given: 'vit_micro')")),
-        ('recipe = "short"', 'recipe = "short"\ninit = ["warm"]', ("cells.0.init.0: Input should be 'scratch', or", "'warm'")),
+        (
+            'recipe = "short"',
+            'recipe = "short"\ninit = ["warm"]',
+            ("cells.0.init.0: Input should be 'scratch', 'pretrained', 'file:PATH'", "'warm'"),
+        ),
         ('recipe = "short"', 'recipe = "short"\ninit = ["upstream:glyphs@200"]', ("cells.0: ", "needs an upstream_recipe")),
         ('path = "own.npz"', 'path = "own.npz"\nsource = "zip"', ("dataset.0.source: Input should be 'digits', 'glyphs'",)),
     ],
@@ -193,6 +200,12 @@ def fingerprint(cell: Cell, *, data_sha256: str = "a", upstream_fingerprint: str
 CHANGES: dict[str, object] = {
     "optimizer": "sgd",
     "lr": 0.2,
+    "lr_grid": (0.1, 0.2),
+    "nesterov": False,
+    "micro_batch": 2,
+    "image_size": 64,
+    "crop_min_area": 0.5,
+    "trains": "head",
     "momentum": 0.8,
     "adam_beta2": 0.99,
     "weight_decay": 0.1,
@@ -218,8 +231,82 @@ def test_every_field_of_the_recipe_that_trains_counts(field: str) -> None:
     assert fingerprint(toy_cell(recipe=toy_recipe(**{field: CHANGES[field]}))) != fingerprint(toy_cell())
 
 
+def test_the_penalty_of_least_squares_counts() -> None:
+    few_shot = {"steps": 1, "trains": "head"}
+    cells = [toy_cell(recipe=toy_recipe(**few_shot, ridge_penalty=penalty)) for penalty in (1.0, 2.0)]
+    assert len({fingerprint(cell) for cell in cells}) == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"lr_grid": [0.1]}, "lr_grid must name two or more rates in ascending order"),
+        ({"lr_grid": [0.2, 0.1]}, "lr_grid must name two or more rates in ascending order"),
+        ({"lr_grid": [0.1, 0.1]}, "lr_grid must name two or more rates in ascending order"),
+        ({"micro_batch": 3}, "micro_batch 3 must divide batch_size 4"),
+        ({"ridge_penalty": 1.0}, "ridge_penalty needs trains = 'head', steps = 1"),
+        ({"ridge_penalty": 1.0, "steps": 1}, "ridge_penalty needs trains = 'head', steps = 1"),
+        ({"crop_min_area": 0.0}, "crop_min_area"),
+        ({"trains": "body"}, "Input should be 'all' or 'head'"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_told(fields: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ProfileError, match=re.escape(complaint)):
+        recipe_as_written(**fields)
+
+
+def test_a_rate_of_its_own_takes_the_bases_grid_away() -> None:
+    base = toy_recipe(lr_grid=(0.1, 0.2))
+    assert RecipePatch(base="r", lr=0.3).on_top_of(base, name="mine").lr_grid == ()
+    assert RecipePatch(base="r", clip_norm=1.0).on_top_of(base, name="mine").lr_grid == (0.1, 0.2)
+
+
+def model_as_written(**fields: object) -> ModelSpec:
+    return parse(ModelSpec, {"name": "m", "family": "vit", **fields}, origin="models.toml")
+
+
+def test_a_librarys_architecture_needs_a_family_only() -> None:
+    assert model_as_written(name="timm/vit_tiny_patch16_224").library_name == "timm/vit_tiny_patch16_224"
+    small = model_as_written(name="small", architecture="timm/vit_tiny_patch16_224", patch_size=4, depth=2)
+    assert (small.library_name, small.patch_size, small.width) == ("timm/vit_tiny_patch16_224", 4, None)
+    in_house = model_as_written(patch_size=4, width=8, depth=1, num_heads=1)
+    assert in_house.library_name is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"architecture": "keras/vit"}, "architecture 'keras/vit' begins with none of timm/, torchvision/"),
+        ({"name": "timm/x", "stage_widths": [4], "stage_depths": [1]}, "dimensions of the other family given for a vit"),
+        ({"name": "timm/x", "family": "cnn", "patch_size": 4}, "dimensions of the other family given for a cnn"),
+        ({"name": "torchvision/vit_b_16", "depth": 2}, "dimensions can be given for timm's architectures only"),
+        ({"architecture": None}, "a vit needs patch_size, width, depth, num_heads"),
+    ],
+)
+def test_a_model_that_does_not_fit_together_is_told(fields: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ProfileError, match=re.escape(complaint)):
+        model_as_written(**fields)
+
+
+@pytest.mark.parametrize("text", ["scratch", "pretrained", "file:a b/c.pth", "upstream:glyphs@2000"])
+def test_an_init_reads_as_it_was_written(text: str) -> None:
+    parsed = parse_init(text)
+    if isinstance(parsed, UpstreamInit):
+        assert toy_cell(upstream=parsed).init == text
+    elif isinstance(parsed, WeightsInit):
+        assert toy_cell(weights=CheckpointSpec(name="m", family="cnn", path=parsed.path)).init == text
+    else:
+        assert toy_cell().init == text
+
+
+@pytest.mark.parametrize("text", ["", "file:", "Pretrained", "pretrained:x", "upstream:x", "upstream:x@0"])
+def test_what_is_no_init_is_told_with_all_that_are(text: str) -> None:
+    with pytest.raises(ValueError, match="'scratch', 'pretrained', 'file:PATH'"):
+        parse_init(text)
+
+
 def test_no_field_of_the_recipe_is_forgotten_here() -> None:
-    assert set(Recipe.model_fields) == {*CHANGES, "select", "steps_at", "vit", "cnn", "name", "reason"}
+    assert set(Recipe.model_fields) == {*CHANGES, "select", "steps_at", "ridge_penalty", "vit", "cnn", "name", "reason"}
 
 
 def test_a_field_that_is_left_at_its_default_does_not_count() -> None:

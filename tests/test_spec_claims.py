@@ -1,21 +1,59 @@
 """What a claim's fields must have in common, and that the catalogue's claims refer to what is there."""
 
 import pytest
-from toy_study import toy_claim
+from toy_study import SCOPE_OF_MEASURE, toy_claim
 
 from repro.catalog import load_catalog
 from repro.errors import ProfileError
 from repro.spec import Claim, Measure, Scope, parse
 
-RECIPES = Scope(init="scratch", recipe="strong", baseline_recipe="plain")
+NAMED = ("recipe", "baseline_recipe", "model", "baseline_model", "pair", "baseline_pair")
+
+
+def fields_of(measure: Measure) -> dict[str, object]:
+    """What the scope of a toy claim says, as a file would."""
+    return {"init": "scratch"} | SCOPE_OF_MEASURE.get(measure, {})
 
 
 @pytest.mark.parametrize("measure", list(Measure))
-def test_only_comparisons_of_recipes_name_recipes(measure: Measure) -> None:
+def test_each_measure_names_what_it_compares_and_nothing_else(measure: Measure) -> None:
     assert measure.compares_recipes == measure.value.startswith("recipe-gain")
-    toy_claim(measure, scope=RECIPES if measure.compares_recipes else Scope(init="scratch"))
-    with pytest.raises(ValueError, match="needs scope" if measure.compares_recipes else "takes no scope"):
-        toy_claim(measure, scope=Scope(init="scratch") if measure.compares_recipes else RECIPES)
+    claim = toy_claim(measure)
+    given = {name for name in NAMED if getattr(claim.scope, name) is not None}
+    assert given == set(measure.scope_fields)
+    for name in measure.scope_fields:
+        without = Scope.model_construct(**(claim.scope.model_dump() | {name: None}))
+        complaint = "both or not at all" if measure.compares_recipes else f"needs scope.{name}"
+        with pytest.raises(ValueError, match=complaint):
+            toy_claim(measure, scope=without)
+    other = {"recipe": "strong", "baseline_recipe": "plain"} if not measure.compares_recipes else {"model": "vit"}
+    with pytest.raises(ValueError, match="takes no scope"):
+        toy_claim(measure, scope=Scope.model_validate(fields_of(measure) | other))
+
+
+@pytest.mark.parametrize("measure", list(Measure))
+def test_a_pair_may_stand_beside_every_measure_of_two_families(measure: Measure) -> None:
+    if "pretrained" not in measure.inits:
+        return
+    scope = Scope.model_validate(fields_of(measure) | {"init": "pretrained", "pair": "large"})
+    if "model" in measure.scope_fields:
+        with pytest.raises(ValueError, match=r"takes no scope\.pair"):
+            toy_claim(measure, scope=scope)
+    else:
+        assert toy_claim(measure, scope=scope).scope.pair == "large"
+
+
+@pytest.mark.parametrize(
+    ("measure", "init"),
+    [
+        (Measure.UPSTREAM_TREND, "pretrained"),
+        (Measure.UPSTREAM_TREND_GAP, "scratch"),
+        (Measure.PRETRAINING_GAIN_GAP, "scratch"),
+    ],
+)
+def test_a_measure_speaks_of_weights_that_begin_as_it_says(measure: Measure, init: str) -> None:
+    with pytest.raises(ValueError, match=r"takes scope\.init 'upstream'"):
+        toy_claim(measure, scope=Scope.model_validate(fields_of(measure) | {"init": init}))
 
 
 @pytest.mark.parametrize("measure", list(Measure))
@@ -30,6 +68,8 @@ def test_a_slope_says_over_which_images(measure: Measure) -> None:
         ({"recipe": "strong"}, "both or not at all"),
         ({"baseline_recipe": "plain"}, "both or not at all"),
         ({"recipe": "plain", "baseline_recipe": "plain"}, "are both 'plain'"),
+        ({"model": "vit", "baseline_model": "vit"}, "model and baseline_model are both 'vit'"),
+        ({"pair": "mini"}, "needs init 'pretrained', not 'scratch'"),
         ({"datasets": [""]}, "datasets"),
     ],
 )
@@ -38,19 +78,66 @@ def test_a_bad_scope_is_told(fields: dict[str, object], complaint: str) -> None:
         parse(Scope, {"init": "scratch"} | fields, origin="claims.toml")
 
 
+@pytest.mark.parametrize(
+    ("measure", "fields", "complaint"),
+    [
+        (Measure.ACCURACY, {"tolerance": None}, "'accuracy' needs published_accuracy and tolerance"),
+        (Measure.ACCURACY, {"published_accuracy": None}, "'accuracy' needs published_accuracy and tolerance"),
+        (Measure.ACCURACY, {"smallest_effect": 0.01}, "no smallest effect"),
+        (Measure.ACCURACY, {"both_scales": True}, "both_scales = false"),
+        (Measure.FAMILY_GAP, {"tolerance": 0.01}, "only measure 'accuracy' takes published_accuracy and tolerance"),
+        (Measure.FAMILY_GAP, {"published_accuracy": 0.9}, "not 'family-gap'"),
+    ],
+)
+def test_a_tolerance_goes_with_a_published_accuracy(measure: Measure, fields: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        toy_claim(measure, **fields)
+
+
+def test_a_smallest_effect_is_given_even_if_it_is_none() -> None:
+    given = toy_claim(smallest_effect=0.0).model_dump(mode="json")
+    assert parse(Claim, given, origin="claims.toml").smallest_effect == 0.0
+    del given["smallest_effect"]
+    with pytest.raises(ProfileError, match=r"'family-gap' needs a smallest_effect, if only 0\.0"):
+        parse(Claim, given, origin="claims.toml")
+
+
+@pytest.mark.parametrize("measure", list(Measure))
+def test_a_claim_survives_results_json(measure: Measure) -> None:
+    claim = toy_claim(measure)
+    assert Claim.model_validate_json(claim.model_dump_json()) == claim
+
+
 @pytest.mark.parametrize(("instead_of", "datasets"), [("toy-claim", ["a"]), ("other", [])])
-def test_a_claim_replaces_another_one_on_data_sets_of_its_own(instead_of: str, datasets: list[str]) -> None:
+def test_a_claim_replaces_another_one_on_data_sets_or_a_pair_of_its_own(instead_of: str, datasets: list[str]) -> None:
     with pytest.raises(ValueError, match="instead_of names another claim"):
         toy_claim(instead_of=instead_of, scope=Scope(init="scratch", datasets=tuple(datasets)))
+    assert toy_claim(instead_of="other", scope=Scope(init="pretrained", pair="mini")).scope.datasets == ()
 
 
 @pytest.mark.parametrize("claim", load_catalog().claims.values(), ids=lambda claim: claim.id)
 def test_shipped_claims_refer_to_what_the_catalogue_holds(claim: Claim) -> None:
-    catalog = load_catalog()
-    assert set(claim.scope.datasets) <= set(catalog.datasets)
-    assert {claim.scope.recipe, claim.scope.baseline_recipe} <= {None, *catalog.recipes}
-    if claim.instead_of is not None:
-        general = catalog.claims[claim.instead_of]
-        assert general.scope == claim.scope.model_copy(update={"datasets": ()}), "the same question, asked of fewer data sets"
-        assert (general.measure, general.ahead, general.quantifier) == (claim.measure, claim.ahead, claim.quantifier)
-        assert general.instead_of is None
+    catalog, scope = load_catalog(), claim.scope
+    assert set(scope.datasets) <= set(catalog.datasets)
+    assert {scope.recipe, scope.baseline_recipe, *scope.recipes} <= {None, *catalog.recipes}
+    assert {scope.model, scope.baseline_model} <= {None, *catalog.models, *catalog.checkpoints}
+    assert {scope.pair, scope.baseline_pair} <= {None, *catalog.pairs}
+    if claim.measure is Measure.UPSTREAM_GAIN_GAP:
+        pairs = [catalog.pairs[name] for name in (scope.pair, scope.baseline_pair) if name]
+        assert all(len(pair.vit) == len(pair.cnn) == 1 for pair in pairs), "else it would be held against nothing"
+    if claim.measure is Measure.CHECKPOINT_GAP:
+        families = {catalog.checkpoints[name].family for name in (scope.model, scope.baseline_model) if name}
+        assert families == {claim.ahead}
+
+
+@pytest.mark.parametrize(
+    "claim", [claim for claim in load_catalog().claims.values() if claim.instead_of], ids=lambda claim: claim.id
+)
+def test_a_claim_that_replaces_another_asks_the_same_question_of_less(claim: Claim) -> None:
+    general = load_catalog().claims[claim.instead_of or ""]
+    narrower = {"datasets", "pair", "min_train_images", "min_upstream_images"}
+    same = {name: getattr(claim.scope, name) for name in Scope.model_fields if name not in narrower}
+    assert same == {name: getattr(general.scope, name) for name in same}
+    assert not general.scope.datasets and general.scope.pair is None
+    assert (general.measure, general.ahead, general.quantifier) == (claim.measure, claim.ahead, claim.quantifier)
+    assert general.instead_of is None

@@ -5,12 +5,13 @@ Must not know how results are drawn or where they are stored. Read `assemble` fi
 
 import statistics as standard_statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
 
 import pandas as pd
 
 from repro import __version__
+from repro.analysis.arms import contender
 from repro.analysis.convergence import is_regularised
 from repro.analysis.ledger import hold_claims
 from repro.analysis.results import CellRow, Estimate, Gap, Group, Outcome, Results
@@ -18,7 +19,7 @@ from repro.analysis.statistics import Arm, Correctness, Scale, estimate
 from repro.analysis.study import Study, index_study, row_order
 from repro.analysis.wording import listing
 from repro.records import CellStatus, Environment, Record
-from repro.spec import Cell, Claim, Profile
+from repro.spec import Cell, Claim, PairSpec, Profile
 
 COLUMNS = tuple(CellRow.model_fields)
 """Columns of `results.csv`, in order."""
@@ -30,17 +31,18 @@ def assemble(
     predictions: Mapping[str, Correctness],
     claims: Sequence[Claim],
     *,
+    pairs: Iterable[PairSpec] = (),
     generated_at: str,
 ) -> Results:
     """All results of a profile, the same whatever the order of `outcomes`.
 
-    `predictions` maps the id of each done cell to bool (I,), whether each test image was classified correctly; `generated_at`
-    is UTC, ISO 8601. Unfinished matrices, single seeds and single families are no error: what cannot be said is left out and
-    the warnings say so.
+    `predictions` maps the id of each done cell to bool (I,), whether each test image was classified correctly; `pairs` are
+    those that catalogue and profile declare; `generated_at` is UTC, ISO 8601. Unfinished matrices, single seeds and single
+    families are no error: what cannot be said is left out and the warnings say so.
     """
     ordered = sorted(outcomes, key=lambda outcome: row_order(outcome.row))
     rows = tuple(outcome.row for outcome in ordered)
-    study = index_study(rows, predictions)
+    study = index_study(rows, predictions, pairs)
     ledger = hold_claims(claims, study, profile)
     records = [outcome.record for outcome in ordered if outcome.record is not None]
     newest = max(records, key=lambda record: (record.finished_at, record.fingerprint), default=None)
@@ -63,6 +65,7 @@ def assemble(
         observations=tuple(result for result in ledger.results if result.verdict is None),
         groups=groups(study),
         gaps=gaps(study),
+        pairs=tuple(spec for spec in study.declared if any(pair.name == spec.name for pair in study.pairs)),
         cells=rows,
     )
 
@@ -96,34 +99,31 @@ def groups(study: Study) -> tuple[Group, ...]:
 
 
 def gaps(study: Study) -> tuple[Gap, ...]:
-    """CNN minus ViT over the seeds that both have finished, for every pair of models and every size."""
+    """CNN minus ViT over the seeds that both have finished, for every pair of models and every size, each once."""
+    combinations = dict.fromkeys(combination for pair in study.pairs for combination in pair.combinations)
     found = []
-    for pair in study.pairs():
-        for vit in study.keys[pair.dataset, pair.recipe, pair.vit]:
-            cnn = study.counterpart(vit, pair.cnn, "cnn")
-            if cnn is None:
-                continue
-            seeds = sorted(study.finished(study.arms[vit]) & study.finished(study.arms[cnn]))
-            if not seeds:
-                continue
-            arms = [
-                Arm(weight=1.0, correct=study.matrix(study.arms[cnn], seeds)),
-                Arm(weight=-1.0, correct=study.matrix(study.arms[vit], seeds)),
-            ]
-            found.append(
-                Gap(
-                    dataset=pair.dataset,
-                    num_train_images=vit.num_train_images,
-                    init=vit.init,
-                    num_upstream_images=vit.num_upstream_images,
-                    recipe=pair.recipe,
-                    vit=pair.vit,
-                    cnn=pair.cnn,
-                    accuracy=estimate(arms, Scale.ACCURACY),
-                    log_odds=estimate(arms, Scale.LOG_ODDS),
-                    cells=tuple(study.arms[key][seed].id for key in (cnn, vit) for seed in seeds),
-                )
+    for vit, cnn in combinations:
+        seeds = sorted(study.finished(study.arms[vit]) & study.finished(study.arms[cnn]))
+        if not seeds:
+            continue
+        arms = [
+            Arm(weight=1.0, correct=study.matrix(study.arms[cnn], seeds)),
+            Arm(weight=-1.0, correct=study.matrix(study.arms[vit], seeds)),
+        ]
+        found.append(
+            Gap(
+                dataset=vit.dataset,
+                num_train_images=vit.num_train_images,
+                init=vit.beginning,
+                num_upstream_images=min(vit.num_upstream_images, cnn.num_upstream_images),
+                recipe=vit.recipe,
+                vit=contender(vit.model, vit.init),
+                cnn=contender(cnn.model, cnn.init),
+                accuracy=estimate(arms, Scale.ACCURACY),
+                log_odds=estimate(arms, Scale.LOG_ODDS),
+                cells=tuple(study.arms[key][seed].id for key in (cnn, vit) for seed in seeds),
             )
+        )
     return tuple(found)
 
 
@@ -138,9 +138,11 @@ def outcome_row(cell: Cell, fingerprint: str | None, status: CellStatus, reason:
         model=cell.model.name,
         family=cell.model.family,
         init=cell.init,
-        num_upstream_images=cell.upstream.num_images if cell.upstream else 0,
+        upstream_dataset=cell.upstream_dataset,
+        num_upstream_images=cell.num_upstream_images,
         recipe=cell.recipe.name,
         is_regularised=is_regularised(cell.recipe),
+        is_probe=cell.recipe.is_probe,
         num_train_images=cell.num_train_images,
         seed=cell.seed,
         status=status,
@@ -150,6 +152,7 @@ def outcome_row(cell: Cell, fingerprint: str | None, status: CellStatus, reason:
         train_accuracy=done.train_accuracy if done else None,
         train_loss=done.train_loss if done else None,
         dev_accuracy=done.dev_accuracy if done else None,
+        lr=done.lr if done else None,
         selected_step=done.selected_step if done else None,
         num_parameters=done.num_parameters if done else None,
         forward_macs=done.forward_macs if done else None,

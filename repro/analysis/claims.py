@@ -1,41 +1,46 @@
-"""Claims held against cells: each (data set, recipe, ViT, CNN) gets its points, and they a verdict or the reason for none.
+"""Claims held against cells: each (data set, recipe, pair) gets its points, and they a verdict or the reason for none.
 
 The statistic is `repro.analysis.statistics`, the points are `repro.analysis.points`, the rules `repro.analysis.verdicts`. Must
 not know how results are drawn or stored. Read `evaluate` first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from repro.analysis.convergence import judge_training
+from repro.analysis.convergence import judge_training, not_asked
+from repro.analysis.pairs import Pair
 from repro.analysis.planned import PlannedPoint
-from repro.analysis.points import has_arms, planned_points
+from repro.analysis.points import comparisons, has_arms, planned_points
 from repro.analysis.results import ClaimResult, Outcome, Point, Verdict
-from repro.analysis.statistics import Correctness, Scale, estimate
-from repro.analysis.study import Pair, Study, index_study
+from repro.analysis.statistics import Correctness, Scale
+from repro.analysis.study import Study, index_study
 from repro.analysis.verdicts import Judgement, Measured, judge, observe
-from repro.analysis.wording import scope_in_words
-from repro.formatting import MINUS
-from repro.spec import Claim
+from repro.analysis.wording import scope_sentence
+from repro.formatting import MINUS, enumeration
+from repro.spec import Claim, PairSpec
 
 
 def evaluate(
-    claim: Claim, outcomes: Sequence[Outcome], predictions: Mapping[str, Correctness], *, miniature: bool
+    claim: Claim,
+    outcomes: Sequence[Outcome],
+    predictions: Mapping[str, Correctness],
+    *,
+    pairs: Iterable[PairSpec] = (),
+    miniature: bool,
 ) -> list[ClaimResult]:
-    """Hold `claim` against every (data set, recipe, ViT, CNN) among the study cells of `outcomes`, in that order.
+    """Hold `claim` against every (data set, recipe, pair of models) among the study cells of `outcomes`, in that order.
 
     A comparison of two recipes is held once for each data set and pair of models. `predictions` maps the id of each done cell
-    to bool (I,), whether each test image was classified correctly; `miniature` is copied into the results. The list is empty
-    where no cells speak to the claim.
+    to bool (I,), whether each test image was classified correctly; `pairs` are the declared ones; `miniature` is copied into
+    the results. The list is empty where no cells speak to the claim.
     """
-    study = index_study((outcome.row for outcome in outcomes), predictions)
-    return evaluate_study(claim, study, miniature=miniature)
+    study = index_study((outcome.row for outcome in outcomes), predictions, pairs)
+    return [result for _, result in evaluate_study(claim, study, miniature=miniature)]
 
 
-def evaluate_study(claim: Claim, study: Study, *, miniature: bool) -> list[ClaimResult]:
-    """As `evaluate`, for cells that are indexed already; nothing on data sets that the claim is not made for."""
-    pairs = [pair for pair in study.pairs() if not claim.scope.datasets or pair.dataset in claim.scope.datasets]
-    results = (_evaluate_pair(claim, study, pair, miniature=miniature) for pair in pairs)
-    return [result for result in results if result is not None]
+def evaluate_study(claim: Claim, study: Study, *, miniature: bool) -> list[tuple[Pair, ClaimResult]]:
+    """As `evaluate`, for cells that are indexed already; each result with what it was held against."""
+    results = [(pair, _evaluate_pair(claim, study, pair, miniature=miniature)) for pair in comparisons(claim, study)]
+    return [(pair, result) for pair, result in results if result is not None]
 
 
 def _evaluate_pair(claim: Claim, study: Study, pair: Pair, *, miniature: bool) -> ClaimResult | None:
@@ -50,7 +55,7 @@ def _evaluate_pair(claim: Claim, study: Study, pair: Pair, *, miniature: bool) -
             judgement = Judgement(verdict=judgement.verdict, reason=judgement.reason + outside, decisive=judgement.decisive)
     elif measured:
         judgement = observe(claim, measured)
-    elif claim.measure.slope_over and has_arms(claim, study, pair):
+    elif claim.measure.slope_over and has_arms(claim, pair):
         what = "training-set" if claim.measure.slope_over == "training" else "upstream"
         reason = f"Inconclusive (too few sizes): a slope needs at least two {what} sizes with seeds in common."
         judgement = Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason, decisive=None)
@@ -63,11 +68,12 @@ def _evaluate_pair(claim: Claim, study: Study, pair: Pair, *, miniature: bool) -
         claim=claim,
         statement=claim.statement,
         source=claim.source,
-        scope=scope_in_words(claim),
+        scope=scope_sentence(claim),
         published=claim.published,
         dataset=pair.dataset,
-        vit=pair.vit,
-        cnn=pair.cnn,
+        vit=enumeration(list(pair.vits)),
+        cnn=enumeration(list(pair.cnns)),
+        pair=pair.title,
         recipe=f"{pair.recipe} {MINUS} {claim.scope.baseline_recipe}" if claim.measure.compares_recipes else pair.recipe,
         measured=decisive.accuracy.value if decisive else None,
         ci95=decisive.accuracy.ci95 if decisive else None,
@@ -86,16 +92,20 @@ def _measure(planned: PlannedPoint, study: Study, claim: Claim) -> Measured:
     num_done = sum(row.id in study.correct for row in rows)
     if not seeds:
         return Measured(planned=planned, point=None, training=None, num_cells=len(rows), num_done=num_done)
-    arms = planned.contrast_arms(study, seeds)
-    estimates = {scale: estimate(arms, scale) for scale in Scale}
-    training = judge_training(
-        planned, study, seeds, estimates, both_scales=claim.both_scales, per_tenfold=bool(claim.measure.slope_over)
-    )
+    estimates = planned.estimates(study, seeds)
+    if claim.needs_convergence:
+        training = judge_training(
+            planned, study, seeds, estimates, both_scales=claim.both_scales, per_tenfold=bool(claim.measure.slope_over)
+        )
+    else:
+        training = not_asked()
     point = Point(
         label=planned.label,
         family=planned.family,
         num_train_images=planned.num_train_images,
         num_upstream_images=planned.num_upstream_images,
+        models=planned.models,
+        in_scope=planned.inside,
         accuracy=estimates[Scale.ACCURACY],
         log_odds=estimates[Scale.LOG_ODDS],
         trained_enough=training.trained_enough,

@@ -9,10 +9,11 @@ only there, a point whose size has no check may lean on the check at a larger si
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from repro.analysis.arms import ArmKey
 from repro.analysis.planned import PlannedPoint
 from repro.analysis.results import CellRow, Estimate
-from repro.analysis.statistics import Arm, Scale, contrast, estimate
-from repro.analysis.study import ArmKey, Study
+from repro.analysis.statistics import Arm, Scale, contrast
+from repro.analysis.study import Study
 from repro.analysis.wording import bounds, listing, number, percent, unit
 from repro.spec import Recipe
 
@@ -76,18 +77,24 @@ def judge_training(
 ) -> Training:
     """Apply the rule to a point over finished `seeds`; on both scales where the claim is judged on both.
 
-    In the check, every arm that has been trained four times as long takes the place of its ordinary cell of the same seed. An
-    arm below 99 % counts only if it is among them, or leans on a check at a larger size. Families are never mixed: the longer
-    runs of one size, init and recipe are used only if all of the point's arms there have them.
+    A linear probe counts: nothing but its head is fitted, and that need not reach 99 %. In the check, every arm that has been
+    trained four times as long takes the place of its ordinary cell of the same seed. An arm below 99 % counts only if it is
+    among them, or leans on a check at a larger size. Families are never mixed: the longer runs of one size, init and recipe are
+    used only if all of the point's arms there have them.
     """
     undertrained = [
         (key, row)
         for _, key in planned.terms
         for row in (study.arms[key][seed] for seed in seeds)
-        if row.train_accuracy is None or row.train_accuracy < TRAINED_ACCURACY
+        if not row.is_probe and (row.train_accuracy is None or row.train_accuracy < TRAINED_ACCURACY)
     ]
+    num_probes = sum(study.arms[key][seed].is_probe for _, key in planned.terms for seed in seeds)
     check, problem = _check(planned, study, seeds, estimates, both_scales=both_scales, per_tenfold=per_tenfold)
-    notes = [_ends_at(undertrained, len(planned.terms) * len(seeds)), problem]
+    notes = [
+        "A linear probe: only the head is fitted." if num_probes else "",
+        _ends_at(undertrained, len(planned.terms) * len(seeds) - num_probes),
+        problem,
+    ]
     spoken_for: set[ArmKey] = set()
     if check is not None:
         notes.append(f"At four times the steps: {check.words}.")
@@ -109,7 +116,15 @@ def judge_training(
     )
 
 
+def not_asked() -> Training:
+    """Where the claim is about the very schedule: how far it trains is part of what is claimed."""
+    note = "The claim is about this very schedule: the rule against undertrained models is not applied."
+    return Training(trained_enough=True, note=note, undertrained=(), expected=False, outside="", check_cells=())
+
+
 def _ends_at(undertrained: Sequence[tuple[ArmKey, CellRow]], num_cells: int) -> str:
+    if not num_cells:
+        return ""
     if not undertrained:
         return f"All {num_cells} cells end at 99 % training accuracy or more."
     lowest = min((row for _, row in undertrained), key=lambda row: (row.train_accuracy or 0.0, row.id))
@@ -147,15 +162,15 @@ def _check(
     for scale in (Scale.ACCURACY, Scale.LOG_ODDS) if both_scales else (Scale.ACCURACY,):
         ends = estimates[scale].ci95
         assert ends is not None, "both scales have an interval or neither"
-        value = contrast(longer, scale)
+        value, before = (contrast(arms, scale) - planned.offset(scale) for arms in (longer, ordinary))
         within = ends[0] <= value <= ends[1]
-        changed = f"{number(value, scale)} instead of {number(contrast(ordinary, scale), scale)} "
+        changed = f"{number(value, scale)} instead of {number(before, scale)} "
         changed += unit(scale, per_tenfold=per_tenfold)
         words.append(f"{changed}, {'inside' if within else 'outside'} the interval {bounds(ends, scale)}")
         if not within:
             outside.append(changed)
     where = ""
-    if len({(key.num_train_images, key.init) for _, key in planned.terms}) > 1:
+    if len({(key.num_train_images, key.beginning) for _, key in planned.terms}) > 1:
         named = {f"{key.init} at {key.num_train_images:,} images": None for key in covered}
         where = f", longer only {listing(list(named))}" if len(covered) < len(planned.terms) else ""
     return (
@@ -172,8 +187,8 @@ def _check(
 
 def _covered(planned: PlannedPoint, study: Study) -> tuple[ArmKey, ...]:
     """Arms with planned checks, where all arms of that size, init and recipe have one."""
-    missing = {(key.num_train_images, key.init, key.recipe) for _, key in planned.terms if key not in study.checks}
-    return tuple(key for _, key in planned.terms if (key.num_train_images, key.init, key.recipe) not in missing)
+    missing = {(key.num_train_images, key.beginning, key.recipe) for _, key in planned.terms if key not in study.checks}
+    return tuple(key for _, key in planned.terms if (key.num_train_images, key.beginning, key.recipe) not in missing)
 
 
 def _leans(
@@ -183,9 +198,11 @@ def _leans(
     found = []
     for size in sorted({key.num_train_images for key in undertrained}):
         arms = tuple(key for key in dict.fromkeys(undertrained) if key.num_train_images == size)
-        places = {(key.init, key.recipe) for key in arms}
+        places = {(key.beginning, key.recipe) for key in arms}
         own_check = any(
-            key in study.checks for _, key in planned.terms if key.num_train_images == size and (key.init, key.recipe) in places
+            key in study.checks
+            for _, key in planned.terms
+            if key.num_train_images == size and (key.beginning, key.recipe) in places
         )
         leaning = tuple(key for key in arms if all(row.is_regularised for row in study.arms[key].values()))
         if leaning and not own_check:
@@ -226,7 +243,7 @@ def _lean(
         seeds = moved.finished_seeds(study)
         check, problem = None, "The cells there are not finished."
         if seeds:
-            estimates = {scale: estimate(moved.contrast_arms(study, seeds), scale) for scale in Scale}
+            estimates = moved.estimates(study, seeds)
             check, problem = _check(moved, study, seeds, estimates, both_scales=both_scales, per_tenfold=per_tenfold)
         passes = check is not None and check.inside
         said = f"at four times the steps, {check.words}" if check else problem.rstrip(".").lower()

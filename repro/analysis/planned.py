@@ -3,12 +3,15 @@
 Must not know the measures (`repro.analysis.points`) or verdicts. Read `PlannedPoint` first.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from repro.analysis.results import CellRow
-from repro.analysis.statistics import Arm
-from repro.analysis.study import ArmKey, Pair, Study
+from repro.analysis.arms import PRETRAINED, ArmKey, contender, kind_of
+from repro.analysis.pairs import Pair
+from repro.analysis.results import CellRow, Estimate
+from repro.analysis.statistics import Arm, Scale, estimate, shifted
+from repro.analysis.study import Study
 from repro.spec import Claim, Family, Scope
 
 FAMILY_TITLES: dict[Family, str] = {"vit": "ViT", "cnn": "CNN"}
@@ -26,11 +29,26 @@ class PlannedPoint:
     num_train_images: int | None
     """None for a slope over them."""
     num_upstream_images: int | None
-    """None for a slope over them; 0 from scratch."""
+    """Of two models the fewer. None for a slope over them; 0 from scratch, and where they are not known."""
     terms: tuple[tuple[float, ArmKey], ...]
     """Weights and arms; positive in the claim's direction."""
     inside: bool
     """Whether every arm that the claim's scope speaks of lies inside it."""
+    models: str = ""
+    """What tells it from points of other models at the same size; empty where there are none."""
+    published: float | None = None
+    """A published accuracy that is taken off."""
+
+    def estimates(self, study: Study, seeds: Sequence[int]) -> dict[Scale, Estimate]:
+        """The contrast on both scales, for `seeds` that are finished in all arms."""
+        arms = self.contrast_arms(study, seeds)
+        return {scale: shifted(estimate(arms, scale), -self.offset(scale)) for scale in Scale}
+
+    def offset(self, scale: Scale) -> float:
+        """What is taken off the contrast of the arms."""
+        if self.published is None:
+            return 0.0
+        return self.published if scale is Scale.ACCURACY else math.log(self.published / (1 - self.published))
 
     def seeds(self, study: Study) -> list[int]:
         """Seeds that are planned in every arm, sorted."""
@@ -49,29 +67,20 @@ class PlannedPoint:
         return [Arm(weight=weight, correct=study.matrix(study.arms[key], seeds)) for weight, key in self.terms]
 
 
-def in_scope(scope: Scope, key: ArmKey) -> bool:
-    """Whether the claim is made for this kind of initial weights and this many images."""
-    total = key.num_upstream_images + key.num_train_images
-    return (
-        kind_of(key) == scope.init
-        and key.num_upstream_images >= scope.min_upstream_images
-        and (scope.max_images is None or total <= scope.max_images)
-    )
+def in_scope(scope: Scope, *keys: ArmKey) -> bool:
+    """Whether the claim is made for these initial weights and this many images; what is not known lies outside a limit."""
 
+    def fits(key: ArmKey) -> bool:
+        total = key.num_upstream_images + key.num_train_images
+        is_unknown = kind_of(key) == PRETRAINED and not key.num_upstream_images
+        return (
+            kind_of(key) == scope.init
+            and key.num_upstream_images >= scope.min_upstream_images
+            and key.num_train_images >= scope.min_train_images
+            and (scope.max_images is None or (total <= scope.max_images and not is_unknown))
+        )
 
-def kind_of(key: ArmKey) -> str:
-    """`scratch` or `upstream`, as a scope names it."""
-    return "upstream" if key.num_upstream_images else "scratch"
-
-
-def gap_keys(study: Study, pair: Pair, kind: str) -> list[tuple[ArmKey, ArmKey]]:
-    """(ViT, CNN) arms that differ in the model only, in order of size; `kind` is scratch or upstream."""
-    found = []
-    for vit in study.keys.get((pair.dataset, pair.recipe, pair.vit), ()):
-        cnn = study.counterpart(vit, pair.cnn, "cnn")
-        if cnn is not None and kind_of(vit) == kind:
-            found.append((vit, cnn))
-    return found
+    return all(map(fits, keys))
 
 
 def gap_terms(claim: Claim, vit: ArmKey, cnn: ArmKey, weight: float = 1.0) -> tuple[tuple[float, ArmKey], ...]:
@@ -80,11 +89,40 @@ def gap_terms(claim: Claim, vit: ArmKey, cnn: ArmKey, weight: float = 1.0) -> tu
     return (weight, ahead), (-weight, behind)
 
 
-def size_label(key: ArmKey) -> str:
-    """For instance `100 training images after 2,000 upstream images (glyphs)`."""
-    return f"{key.num_train_images:,} training images{upstream_label(key)}"
+def gap_point(claim: Claim, pair: Pair, vit: ArmKey, cnn: ArmKey, minus: tuple[ArmKey, ArmKey] | None = None) -> PlannedPoint:
+    """The gap of one combination at one size; with `minus`, a (ViT, CNN) to measure from, the change of the gap."""
+    models = pair.which(vit, cnn)
+    return PlannedPoint(
+        label=size_label(vit, cnn) + (f", {models}" if models else ""),
+        family=None,
+        num_train_images=vit.num_train_images,
+        num_upstream_images=min(vit.num_upstream_images, cnn.num_upstream_images),
+        terms=gap_terms(claim, vit, cnn) + (gap_terms(claim, *minus, -1.0) if minus else ()),
+        inside=in_scope(claim.scope, vit, cnn),
+        models=models,
+    )
 
 
-def upstream_label(key: ArmKey) -> str:
+def size_label(*keys: ArmKey) -> str:
+    """For instance `100 training images after 2,000 upstream images (glyphs)`; of arms of one training size."""
+    return f"{keys[0].num_train_images:,} training images{upstream_label(*keys)}"
+
+
+def upstream_label(*keys: ArmKey) -> str:
     """The part of a label that names the upstream images; empty from scratch."""
-    return f" after {key.num_upstream_images:,} upstream images ({key.upstream_dataset})" if key.num_upstream_images else ""
+    first = keys[0]
+    if kind_of(first) == "scratch":
+        return ""
+    sources = {(key.upstream_dataset, key.num_upstream_images) for key in keys}
+    if not all(num_images for _, num_images in sources):
+        names = {name for name, _ in sources if name}
+        return f" after {names.pop()}" if len(names) == len(sources) == 1 else " from weights of unknown upstream images"
+    if len(sources) > 1:
+        return f" after at least {min(key.num_upstream_images for key in keys):,} upstream images"
+    return f" after {first.num_upstream_images:,} upstream images ({first.upstream_dataset})"
+
+
+def several(arms: Sequence[ArmKey], key: ArmKey) -> str:
+    """The arm's model where `arms` hold several of its family; else empty."""
+    names = {contender(other.model, other.init) for other in arms if other.family == key.family}
+    return contender(key.model, key.init) if len(names) > 1 else ""

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Literal
 
 from repro.records import CellStatus, Environment, Record
-from repro.spec import Claim, Family, Role, Spec
+from repro.spec import Claim, Family, PairSpec, Role, Spec
 
 
 class Verdict(StrEnum):
@@ -46,11 +46,15 @@ class Point(Spec):
     num_train_images: int | None
     """Training images; None for a slope over them."""
     num_upstream_images: int | None
-    """Upstream images; None for a slope over them; 0 from scratch."""
+    """Upstream images, of two models the fewer; None for a slope over them; 0 from scratch, and where they are not known."""
+    models: str = ""
+    """Which models it compares, where the result has points for several."""
     accuracy: Estimate
     """On the accuracy scale, positive in the claim's direction."""
     log_odds: Estimate
     """On the log-odds scale, positive in the claim's direction."""
+    in_scope: bool = True
+    """Whether the claim is made for it; where some points are inside, those outside are shown and do not count."""
     trained_enough: bool
     """Whether the convergence rule of the protocol holds for every cell that entered."""
     training_note: str
@@ -62,7 +66,7 @@ class Point(Spec):
 
 
 class ClaimResult(Spec):
-    """A claim (or, out of its scope, an observation) held against one pair of models on one data set."""
+    """A claim (or, out of its scope, an observation) held against one pair of models, or one model, on one data set."""
 
     id: str
     """The claim's id."""
@@ -79,9 +83,11 @@ class ClaimResult(Spec):
     dataset: str
     """Data set tested on."""
     vit: str
-    """Model on the ViT side."""
+    """Model on the ViT side; several are joined by "and"; empty where the claim is about a CNN alone."""
     cnn: str
-    """Model on the CNN side."""
+    """The same of the CNN side."""
+    pair: str = ""
+    """Title of the declared pair, empty without one; of a gain between pairs both, with a minus sign between them."""
     recipe: str
     """Recipe of the cells; of a comparison of recipes both, with a minus sign between them."""
     measured: float | None
@@ -129,10 +135,14 @@ class Gap(Spec):
     dataset: str
     num_train_images: int
     init: str
+    """Of both; `pretrained` where either comes from a file of its own."""
     num_upstream_images: int
+    """Of both, or the fewer."""
     recipe: str
     vit: str
+    """Name of the model, with its file where its weights come from one."""
     cnn: str
+    """The same of the CNN."""
     accuracy: Estimate
     log_odds: Estimate
     cells: tuple[str, ...]
@@ -148,10 +158,15 @@ class CellRow(Spec):
     model: str
     family: Family
     init: str
+    upstream_dataset: str
+    """Empty from scratch, and where it is not known."""
     num_upstream_images: int
+    """0 from scratch, and where they are not known."""
     recipe: str
     is_regularised: bool
     """Whether the recipe mixes, recolours or erases images, so that 99 % training accuracy is not to be expected."""
+    is_probe: bool
+    """Whether the recipe fits a linear head to frozen features."""
     num_train_images: int
     seed: int
     status: CellStatus
@@ -162,6 +177,9 @@ class CellRow(Spec):
     train_accuracy: float | None
     train_loss: float | None
     dev_accuracy: float | None
+    """Empty, too, for a search for a learning rate that diverged."""
+    lr: float | None
+    """Peak learning rate."""
     selected_step: int | None
     num_parameters: int | None
     forward_macs: int | None
@@ -196,6 +214,8 @@ class Results(Spec):
     """Outside their scope: without."""
     groups: tuple[Group, ...]
     gaps: tuple[Gap, ...]
+    pairs: tuple[PairSpec, ...] = ()
+    """The declared pairs whose models all have cells under one recipe on one data set."""
     cells: tuple[CellRow, ...]
     """Every cell of the profile, finished or not."""
 

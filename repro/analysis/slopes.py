@@ -4,44 +4,46 @@ A slope goes over the sizes inside the claim's scope where there are two of them
 Read `upstream_trends` first.
 """
 
-from repro.analysis.planned import FAMILY_TITLES, PlannedPoint, gap_keys, gap_terms, in_scope, upstream_label
+from repro.analysis.arms import ArmKey
+from repro.analysis.pairs import Pair
+from repro.analysis.planned import FAMILY_TITLES, PlannedPoint, gap_terms, in_scope, upstream_label
 from repro.analysis.statistics import slope_weights
-from repro.analysis.study import ArmKey, Pair, Study
 from repro.spec import Claim, Family, Scope
 
 
-def family_gap_trends(claim: Claim, study: Study, pair: Pair) -> list[PlannedPoint]:
-    """Slope of the gap over the training sizes, one for each kind of initial weights."""
-    by_init: dict[str, list[tuple[ArmKey, ArmKey]]] = {}
-    for arms in gap_keys(study, pair, claim.scope.init):
-        by_init.setdefault(arms[0].init, []).append(arms)
+def family_gap_trends(claim: Claim, pair: Pair) -> list[PlannedPoint]:
+    """Slope of the gap over the training sizes, one for each kind of initial weights and combination of models."""
+    series: dict[tuple[str, str, str, str], list[tuple[ArmKey, ArmKey]]] = {}
+    for vit, cnn in pair.combinations:
+        series.setdefault((vit.init, vit.model, cnn.init, cnn.model), []).append((vit, cnn))
     points = []
-    for members in by_init.values():
+    for members in series.values():
         chosen, inside = _two_inside(claim.scope, members)
         if len(chosen) < 2:
             continue
         sizes = [vit.num_train_images for vit, _ in chosen]
-        first = chosen[0][0]
+        vit, cnn = chosen[0]
+        models = pair.which(vit, cnn)
+        label = f"slope from {sizes[0]:,} to {sizes[-1]:,} training images{upstream_label(vit, cnn)}"
         points.append(
             PlannedPoint(
-                label=f"slope from {sizes[0]:,} to {sizes[-1]:,} training images{upstream_label(first)}",
+                label=label + (f", {models}" if models else ""),
                 family=None,
                 num_train_images=None,
-                num_upstream_images=first.num_upstream_images,
+                num_upstream_images=min(vit.num_upstream_images, cnn.num_upstream_images),
                 terms=_gap_slope(claim, sizes, chosen),
                 inside=inside,
+                models=models,
             )
         )
     return points
 
 
-def upstream_trends(claim: Claim, study: Study, pair: Pair) -> list[PlannedPoint]:
+def upstream_trends(claim: Claim, pair: Pair) -> list[PlannedPoint]:
     """Slope of each family's accuracy over the upstream sizes of one upstream data set, at each training size."""
     series: dict[tuple[str, int, Family], list[ArmKey]] = {}
-    for model in (pair.vit, pair.cnn):
-        for key in study.keys.get((pair.dataset, pair.recipe, model), ()):
-            if key.num_upstream_images:
-                series.setdefault((key.upstream_dataset, key.num_train_images, key.family), []).append(key)
+    for key in (*pair.vit_arms, *pair.cnn_arms):
+        series.setdefault((key.upstream_dataset, key.num_train_images, key.family), []).append(key)
     points = []
     for (upstream, num_train_images, family), keys in sorted(
         series.items(), key=lambda item: (*item[0][:2], item[0][2] == "cnn")
@@ -63,10 +65,10 @@ def upstream_trends(claim: Claim, study: Study, pair: Pair) -> list[PlannedPoint
     return points
 
 
-def upstream_trend_gaps(claim: Claim, study: Study, pair: Pair) -> list[PlannedPoint]:
+def upstream_trend_gaps(claim: Claim, pair: Pair) -> list[PlannedPoint]:
     """Difference of the families' slopes over the upstream sizes that both have, at each training size."""
     series: dict[tuple[str, int], list[tuple[ArmKey, ArmKey]]] = {}
-    for vit, cnn in gap_keys(study, pair, "upstream"):
+    for vit, cnn in pair.combinations:
         series.setdefault((vit.upstream_dataset, vit.num_train_images), []).append((vit, cnn))
     points = []
     for (upstream, num_train_images), members in sorted(series.items()):
@@ -97,7 +99,7 @@ def _gap_slope(claim: Claim, sizes: list[int], arms: list[tuple[ArmKey, ArmKey]]
 
 def _two_inside(scope: Scope, arms: list[tuple[ArmKey, ArmKey]]) -> tuple[list[tuple[ArmKey, ArmKey]], bool]:
     """The arms inside the scope where there are two sizes of them, else all; and which of the two it is."""
-    inside = [pair for pair in arms if in_scope(scope, pair[0])]
+    inside = [pair for pair in arms if in_scope(scope, *pair)]
     return (inside, True) if len(inside) >= 2 else (arms, False)
 
 

@@ -103,6 +103,15 @@ def interval(estimated: Estimate, *, level: float) -> tuple[float, float] | None
     return _interval(estimated.value, estimated.standard_error, estimated.degrees_of_freedom, level)
 
 
+def shifted(estimated: Estimate, by: float) -> Estimate:
+    """The estimate with a constant added."""
+    if not by:
+        return estimated
+    ends = estimated.ci95
+    moved = None if ends is None else (ends[0] + by, ends[1] + by)
+    return estimated.model_copy(update={"value": estimated.value + by, "ci95": moved})
+
+
 def contrast(arms: Sequence[Arm], scale: Scale) -> float:
     """The value alone: the weighted sum of accuracies, or of log-odds held half a test image away from infinity."""
     _shape(arms)

@@ -9,55 +9,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from repro.analysis.arms import ArmKey, kind_of
+from repro.analysis.pairs import Pair, make_pairs
 from repro.analysis.results import CellRow
 from repro.analysis.statistics import Correctness
 from repro.records import CellStatus
-from repro.spec import CONVERGENCE_SUFFIX, Family, Role
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class ArmKey:
-    """What the seeds of one arm have in common."""
-
-    dataset: str
-    """Data set trained and tested on."""
-    recipe: str
-    """Name of the recipe."""
-    init: str
-    """`scratch` or `upstream:DATASET@NUM_IMAGES`."""
-    num_upstream_images: int
-    """Upstream images, 0 from scratch."""
-    num_train_images: int
-    """Training images."""
-    model: str
-    """Name of the model."""
-    family: Family
-    """Its family."""
-
-    @property
-    def upstream_dataset(self) -> str:
-        """Name of the upstream data set, empty from scratch."""
-        return self.init.removeprefix("upstream:").rpartition("@")[0] if self.init.startswith("upstream:") else ""
-
-    @property
-    def by_size(self) -> tuple[str, int, int, str]:
-        """Sort key: upstream data set, upstream size, training size, model."""
-        return self.upstream_dataset, self.num_upstream_images, self.num_train_images, self.model
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Pair:
-    """A ViT and a CNN that were trained by one recipe on one data set."""
-
-    dataset: str
-    recipe: str
-    vit: str
-    cnn: str
+from repro.spec import CONVERGENCE_SUFFIX, Family, PairSpec, Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """The index. An arm's rows are all that are planned, finished or not; upstream cells are in none of it."""
+    """The index. An arm's rows are all that are planned, finished or not; upstream cells and searches are in none of it."""
 
     arms: Mapping[ArmKey, Mapping[int, CellRow]]
     """Study cells by arm and seed."""
@@ -66,7 +28,13 @@ class Study:
     keys: Mapping[tuple[str, str, str], Sequence[ArmKey]]
     """Arms by (data set, recipe, model), in order of size."""
     scratch_keys: Mapping[tuple[str, str, int], Sequence[ArmKey]]
-    """Arms from scratch by (data set, model, training images), in order of the recipe's name."""
+    """Arms trained from scratch by (data set, model, training images), in order of the recipe's name; probes are none."""
+    pairs: Sequence[Pair]
+    """Which of them are set against each other, sorted."""
+    declared: Sequence[PairSpec]
+    """The pairs that were declared, whether or not their models are there."""
+    probes: frozenset[str]
+    """Names of the recipes that fit a linear head only."""
     correct: Mapping[str, Correctness]
     """bool (I,) by cell id, of the cells that may be compared with the others of their data set."""
     refused: tuple[str, ...]
@@ -85,22 +53,11 @@ class Study:
         other = replace(key, model=model, family=family)
         return other if other in self.arms else None
 
-    def pairs(self) -> list[Pair]:
-        """Every ViT with every CNN of the same data set and recipe, sorted."""
-        models: dict[tuple[str, str], dict[Family, set[str]]] = {}
-        for key in self.arms:
-            models.setdefault((key.dataset, key.recipe), {"vit": set(), "cnn": set()})[key.family].add(key.model)
-        return sorted(
-            Pair(dataset=dataset, recipe=recipe, vit=vit, cnn=cnn)
-            for (dataset, recipe), families in models.items()
-            for vit in families["vit"]
-            for cnn in families["cnn"]
-        )
 
-
-def index_study(rows: Iterable[CellRow], correct: Mapping[str, Correctness]) -> Study:
+def index_study(rows: Iterable[CellRow], correct: Mapping[str, Correctness], pairs: Iterable[PairSpec] = ()) -> Study:
     """Index `rows`; `correct` maps the id of each done cell to bool (I,), whether each test image was classified correctly.
 
+    `pairs` are those that catalogue and profile declare; of two with one name the later counts.
     Predictions are left out, with a line in `refused`, where the cell is not done, where several cells share one id (names that
     differ only in characters that a folder name cannot hold), and where the test set differs in size from that of most cells of
     the data set: such cells cannot be paired image by image.
@@ -118,16 +75,33 @@ def index_study(rows: Iterable[CellRow], correct: Mapping[str, Correctness]) -> 
     for key in sorted(arms, key=lambda key: key.by_size):
         keys.setdefault((key.dataset, key.recipe, key.model), []).append(key)
     scratch_keys: dict[tuple[str, str, int], list[ArmKey]] = {}
-    for key in sorted(key for key in arms if not key.num_upstream_images):
+    probes = frozenset(row.recipe for row in ordered if row.is_probe)
+    for key in sorted(key for key in arms if kind_of(key) == "scratch" and key.recipe not in probes):
         scratch_keys.setdefault((key.dataset, key.model, key.num_train_images), []).append(key)
-    return Study(arms=arms, checks=checks, keys=keys, scratch_keys=scratch_keys, correct=usable, refused=refused)
+    declared = tuple({spec.name: spec for spec in pairs}.values())
+    return Study(
+        arms=arms,
+        checks=checks,
+        keys=keys,
+        scratch_keys=scratch_keys,
+        pairs=make_pairs(arms, declared),
+        declared=declared,
+        probes=probes,
+        correct=usable,
+        refused=refused,
+    )
 
 
 def row_order(row: CellRow) -> tuple[object, ...]:
-    """Sort key of cells in every table: study, upstream, checks; then data set, recipe, init, size, model, seed."""
-    role = (Role.STUDY, Role.UPSTREAM, Role.CONVERGENCE_CHECK).index(row.role)
+    """Sort key of cells in every table: study, upstream, searches, checks; then data set, recipe, init, size, model, seed."""
+    role = (Role.STUDY, Role.UPSTREAM, Role.LR_SEARCH, Role.CONVERGENCE_CHECK).index(row.role)
     size = (row.num_upstream_images, row.init, row.num_train_images)
     return role, row.dataset, row.recipe, *size, row.model, row.seed, row.id, row.fingerprint or ""
+
+
+def study_arms(rows: Iterable[CellRow]) -> set[ArmKey]:
+    """The arms that study cells belong to."""
+    return {_arm_key(row, row.recipe) for row in rows if row.role is Role.STUDY}
 
 
 def _arm_key(row: CellRow, recipe: str) -> ArmKey:
@@ -135,6 +109,7 @@ def _arm_key(row: CellRow, recipe: str) -> ArmKey:
         dataset=row.dataset,
         recipe=recipe,
         init=row.init,
+        upstream_dataset=row.upstream_dataset,
         num_upstream_images=row.num_upstream_images,
         num_train_images=row.num_train_images,
         model=row.model,
@@ -155,7 +130,9 @@ def _comparable(rows: Sequence[CellRow], correct: Mapping[str, Correctness]) -> 
         for name, count in occurrences.items()
         if count > 1
     ]
-    missing = [row.id for row in rows if row.status is CellStatus.DONE and row.id not in correct]
+    missing = [
+        row.id for row in rows if row.status is CellStatus.DONE and row.role is not Role.LR_SEARCH and row.id not in correct
+    ]
     if missing:
         refused.append(f"{len(missing)} finished cell(s) have no predictions and are left out, for instance {missing[0]}.")
     for dataset, counts in sizes.items():

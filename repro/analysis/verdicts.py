@@ -5,11 +5,13 @@ The rules are those of the study's protocol. Must not know arms, recipes or how 
 
 from dataclasses import dataclass
 
+from repro.analysis.arms import ArmKey, kind_of
 from repro.analysis.convergence import Training
 from repro.analysis.planned import PlannedPoint
 from repro.analysis.results import Estimate, Point, Verdict
+from repro.analysis.rules import fails, passes, strength
 from repro.analysis.statistics import LEVEL, Scale, interval
-from repro.analysis.wording import listing, number, scope_in_words, threshold, verdict_sentence, with_interval
+from repro.analysis.wording import listing, number, numbers_in_words, scope_in_words, verdict_sentence
 from repro.spec import Claim
 
 MIN_SEEDS = 3
@@ -69,12 +71,13 @@ def judge(claim: Claim, points: list[Measured]) -> Judgement:
     counting = [one for one in points if one.training and one.training.trained_enough]
     if len(counting) < len(points) and (claim.quantifier == "every" or not counting):
         return _undertrained(points, shown)
-    verdicts = {scale: _verdict(claim, points, counting, scale) for scale in Scale}
+    scales = tuple(Scale) if claim.both_scales else (Scale.ACCURACY,)
+    verdicts = {scale: _verdict(claim, points, counting, scale) for scale in scales}
     verdict = verdicts[Scale.ACCURACY]
     if len(counting) < len(points) and verdict is not Verdict.SUPPORTED:
         return _undertrained(points, shown)
     shown = _decisive(claim, counting, Scale.ACCURACY, verdict, _deciding_level(claim, len(points), verdict))
-    sentences = {scale: _sentence(claim, len(points), counting, scale, verdicts[scale]) for scale in Scale}
+    sentences = {scale: _sentence(claim, len(points), counting, scale, verdicts[scale]) for scale in scales}
     longer = _outside_at_four_times(counting)
     if not claim.both_scales:
         return Judgement(verdict=verdict, reason=f"{_capital(sentences[Scale.ACCURACY])}.{longer}", decisive=shown)
@@ -89,19 +92,20 @@ def judge(claim: Claim, points: list[Measured]) -> Judgement:
 
 
 def _verdict(claim: Claim, points: list[Measured], counting: list[Measured], scale: Scale) -> Verdict:
-    """Direction with a smallest effect, over the points of one scale.
+    """What the intervals of all points together say on one scale.
 
     `every` is an intersection-union test: each point at 95 %, no correction. What needs only one point of many is held to
     Bonferroni's level over all of them.
     """
-    least = claim.smallest_effect if scale is Scale.ACCURACY else claim.smallest_effect_log_odds
     alone = [one.ends(scale) for one in counting]
     together = [one.ends(scale, _bonferroni(len(points))) for one in counting]
     all_count = len(counting) == len(points)
     if claim.quantifier == "every":
-        supported, contradicted = all_count and all(low > least for low, _ in alone), any(high < 0 for _, high in together)
+        supported = all_count and all(passes(claim, ends, scale) for ends in alone)
+        contradicted = any(fails(claim, ends) for ends in together)
     else:
-        supported, contradicted = any(low > least for low, _ in together), all_count and all(high < 0 for _, high in alone)
+        supported = any(passes(claim, ends, scale) for ends in together)
+        contradicted = all_count and all(fails(claim, ends) for ends in alone)
     return Verdict.SUPPORTED if supported else Verdict.CONTRADICTED if contradicted else Verdict.INCONCLUSIVE
 
 
@@ -112,14 +116,13 @@ def _decisive(
     candidates = [one for one in points if one.point is not None]
     if not candidates:
         return None
-    end = 1 if verdict is Verdict.CONTRADICTED else 0
 
-    def strength(one: Measured) -> float:
+    def order(one: Measured) -> float:
         estimated = one.estimated(scale)
-        ends = interval(estimated, level=level)
-        return ends[end] if ends else estimated.value
+        ends = interval(estimated, level=level) or (estimated.value, estimated.value)
+        return strength(claim, ends, verdict)
 
-    return (min if claim.quantifier == "every" else max)(candidates, key=strength)
+    return (min if claim.quantifier == "every" else max)(candidates, key=order)
 
 
 def _sentence(claim: Claim, num_points: int, counting: list[Measured], scale: Scale, verdict: Verdict) -> str:
@@ -127,15 +130,14 @@ def _sentence(claim: Claim, num_points: int, counting: list[Measured], scale: Sc
     level = _deciding_level(claim, num_points, verdict)
     decisive = _decisive(claim, counting, scale, verdict, level)
     assert decisive is not None, "there is a verdict only where points count"
-    estimated, per_tenfold = decisive.estimated(scale), bool(claim.measure.slope_over)
-    numbers = with_interval(estimated.value, decisive.ends(scale, level), scale, per_tenfold=per_tenfold)
-    least = claim.smallest_effect if scale is Scale.ACCURACY else claim.smallest_effect_log_odds
+    estimated = decisive.estimated(scale)
+    numbers = numbers_in_words(claim, estimated.value, decisive.ends(scale, level), scale)
     return verdict_sentence(
-        claim.quantifier,
+        claim,
         verdict,
         num_points,
         interval=f"{100 * level:.4g} % interval" + (" (Bonferroni)" if level != LEVEL else ""),
-        least=threshold(least, scale, per_tenfold=per_tenfold),
+        scale=scale,
         detail=f"{decisive.planned.label}, {numbers}, {estimated.num_seeds} seeds",
     )
 
@@ -161,23 +163,30 @@ def _outside_at_four_times(points: list[Measured]) -> str:
 def observe(claim: Claim, points: list[Measured]) -> Judgement:
     """What is measured outside the claim's scope, without verdict."""
     shown = _decisive(claim, points, Scale.ACCURACY, None)
-    upstream = [key.num_upstream_images for one in points for _, key in one.planned.terms if key.num_upstream_images]
-    training = max(key.num_train_images for one in points for _, key in one.planned.terms)
-    here = f"at most {training:,} training images" + (
-        f" and {max(upstream):,} upstream images" if upstream else " from scratch"
-    )
-    reason = f"Outside the claim's scope ({scope_in_words(claim)}); here {here}. An observation, without verdict."
+    keys = [key for one in points for _, key in one.planned.terms]
+    reason = f"Outside the claim's scope ({scope_in_words(claim)}); here {_here(keys)}. An observation, without verdict."
     num_cells, num_done = sum(one.num_cells for one in points), sum(one.num_done for one in points)
     if num_done < num_cells:
         reason += f" Unfinished: {num_done} of {num_cells} cells are done."
     if shown is not None and shown.point is not None:
         value = shown.point.accuracy
+        in_log_odds = f"{number(shown.point.log_odds.value, Scale.LOG_ODDS)} in log-odds, "
         reason += (
             f" {'Weakest' if claim.quantifier == 'every' else 'Strongest'} point, {shown.point.label}: "
-            f"{with_interval(value.value, value.ci95, Scale.ACCURACY, per_tenfold=bool(claim.measure.slope_over))}, "
-            f"{number(shown.point.log_odds.value, Scale.LOG_ODDS)} in log-odds, {value.num_seeds} seeds."
+            f"{numbers_in_words(claim, value.value, value.ci95, Scale.ACCURACY)}, "
+            f"{'' if claim.tolerance is not None else in_log_odds}{value.num_seeds} seeds."
         )
     return Judgement(verdict=None, reason=reason, decisive=shown)
+
+
+def _here(keys: list[ArmKey]) -> str:
+    """How much data there is, in words."""
+    training = f"at most {max(key.num_train_images for key in keys):,} training images"
+    if all(kind_of(key) == "scratch" for key in keys):
+        return f"{training} from scratch"
+    if most := max(key.num_upstream_images for key in keys):
+        return f"{training} and {most:,} upstream images"
+    return f"{training}, from weights of unknown upstream images"
 
 
 def _inconclusive(why: str, shown: Measured | None) -> Judgement:

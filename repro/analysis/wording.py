@@ -5,11 +5,15 @@ Must not know where the numbers come from. Read `with_interval` first.
 
 from collections.abc import Sequence
 
+from repro import formatting
+from repro.analysis.arms import PRETRAINED
 from repro.analysis.results import Verdict
+from repro.analysis.rules import least_effect
 from repro.analysis.statistics import Scale
 from repro.formatting import (
     FAMILY_NAMES,
     MINUS,
+    NBSP,
     Interval,
     enumeration,
     log_odds,
@@ -19,21 +23,38 @@ from repro.formatting import (
 )
 from repro.spec import Claim, Measure
 
+_WORDS = {
+    "direction": {
+        "passes": "above {least}",
+        "fails": "wholly below 0",
+        "open": "not clear of {least}",
+        "clear": "clear of {least}",
+    },
+    "tolerance": {
+        "passes": "inside the tolerance",
+        "fails": "wholly outside the tolerance",
+        "open": "not wholly inside the tolerance",
+        "clear": "wholly inside",
+    },
+}
+"""Where an interval lies that supports, that contradicts, and that does neither, by what the claim is judged."""
 _PHRASES = {
-    ("every", Verdict.SUPPORTED): "above {least} in each of {count} comparisons; weakest: {detail}",
-    ("every", Verdict.CONTRADICTED): "wholly below 0 in some of {count} comparisons ({interval}); weakest: {detail}",
-    ("every", Verdict.INCONCLUSIVE): "not clear of {least} in each of {count} comparisons; weakest: {detail}",
-    ("somewhere", Verdict.SUPPORTED): "above {least} in some of {count} comparisons ({interval}); strongest: {detail}",
-    ("somewhere", Verdict.CONTRADICTED): "wholly below 0 in each of {count} comparisons; strongest: {detail}",
-    ("somewhere", Verdict.INCONCLUSIVE): "not clear of {least} in any of {count} comparisons ({interval}); strongest: {detail}",
+    ("every", Verdict.SUPPORTED): "{passes} in each of {count} comparisons; weakest: {detail}",
+    ("every", Verdict.CONTRADICTED): "{fails} in some of {count} comparisons ({interval}); weakest: {detail}",
+    ("every", Verdict.INCONCLUSIVE): "{open} in each of {count} comparisons; weakest: {detail}",
+    ("somewhere", Verdict.SUPPORTED): "{passes} in some of {count} comparisons ({interval}); strongest: {detail}",
+    ("somewhere", Verdict.CONTRADICTED): "{fails} in each of {count} comparisons; strongest: {detail}",
+    ("somewhere", Verdict.INCONCLUSIVE): "{open} in any of {count} comparisons ({interval}); strongest: {detail}",
 }
 """What the intervals of several points say."""
 _PHRASES_OF_ONE = {
-    Verdict.SUPPORTED: "above {least}: {detail}",
-    Verdict.CONTRADICTED: "wholly below 0: {detail}",
-    Verdict.INCONCLUSIVE: "neither clear of {least} nor wholly below 0: {detail}",
+    Verdict.SUPPORTED: "{passes}: {detail}",
+    Verdict.CONTRADICTED: "{fails}: {detail}",
+    Verdict.INCONCLUSIVE: "neither {clear} nor {fails}: {detail}",
 }
 """What the interval of a single point says."""
+ONE_DRAW = "Published weights are one draw each: the interval says nothing about training them anew."
+"""What a verdict about given weights does not say."""
 
 _LISTED = 3
 """How many names a sentence lists before it says how many more there are."""
@@ -82,24 +103,54 @@ def listing(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED]) + more
 
 
-def verdict_sentence(quantifier: str, verdict: Verdict, num_points: int, *, interval: str, least: str, detail: str) -> str:
+def numbers_in_words(claim: Claim, value: float, ends: tuple[float, float] | None, scale: Scale) -> str:
+    """A point's value with its interval; beside a published accuracy both in per cent, with the tolerance."""
+    published, tolerance = claim.published_accuracy, claim.tolerance
+    if published is None or tolerance is None:
+        return with_interval(value, ends, scale, per_tenfold=bool(claim.measure.slope_over))
+    within = None if ends is None else (max(published + ends[0], 0.0), min(published + ends[1], 1.0))
+    return (
+        f"{formatting.percent(published + value, ends).replace(NBSP, ' ')} "
+        f"{formatting.percent_interval(within) if within else '[no interval]'} against "
+        f"{formatting.threshold(published, 100)} % published, "
+        f"tolerance {threshold(tolerance, Scale.ACCURACY, per_tenfold=False)}"
+    )
+
+
+def verdict_sentence(claim: Claim, verdict: Verdict, num_points: int, *, interval: str, scale: Scale, detail: str) -> str:
     """What a verdict rests on: which intervals lie where, and the decisive point in `detail`."""
-    phrase = _PHRASES_OF_ONE[verdict] if num_points == 1 else _PHRASES[quantifier, verdict]
-    return phrase.format(count=num_points, interval=interval, least=least, detail=detail)
+    least = threshold(least_effect(claim, scale), scale, per_tenfold=bool(claim.measure.slope_over))
+    words = _WORDS["direction" if claim.tolerance is None else "tolerance"]
+    named = {name: phrase.format(least=least) for name, phrase in words.items()}
+    phrase = _PHRASES_OF_ONE[verdict] if num_points == 1 else _PHRASES[claim.quantifier, verdict]
+    return phrase.format(**named, count=num_points, interval=interval, detail=detail)
+
+
+def scope_sentence(claim: Claim) -> str:
+    """For which scale the claim is made, and what no verdict there can say."""
+    return f"{scope_in_words(claim)}. {ONE_DRAW}" if claim.scope.init == PRETRAINED else scope_in_words(claim)
 
 
 def scope_in_words(claim: Claim) -> str:
     """For which scale the claim is made, for a reader."""
     scope = claim.scope
-    words = "trained from scratch" if scope.init == "scratch" else "fine-tuned after pre-training"
+    words = _START[scope.init]
+    if scope.init == PRETRAINED:
+        words += "" if scope.recipes else ", fine-tuned"
+        words += f", of the pair {scope.pair}" if scope.pair else ""
+        words += f", measured from the pair {scope.baseline_pair}" if scope.baseline_pair else ""
     if scope.min_upstream_images:
-        words += f" on at least {scope.min_upstream_images:,} upstream images"
+        words += f"{', pre-trained' * (scope.init == PRETRAINED)} on at least {scope.min_upstream_images:,} upstream images"
+    if scope.min_train_images:
+        words += f", on at least {scope.min_train_images:,} training images"
     if scope.max_images is not None:
         words += f", on at most {scope.max_images:,} images in all"
     if scope.datasets:
         words += f", on {enumeration(list(scope.datasets))}"
     if scope.recipe is not None:
         words += f", under recipe {scope.recipe} against {scope.baseline_recipe}"
+    if scope.recipes:
+        words += f", under recipe {enumeration(list(scope.recipes))}"
     return words
 
 
@@ -107,7 +158,8 @@ def measure_in_words(claim: Claim) -> tuple[str, str]:
     """What a claim measures, positive in its direction, and the unit on the accuracy scale."""
     ahead = FAMILY_NAMES[claim.ahead]
     other = FAMILY_NAMES["cnn" if claim.ahead == "vit" else "vit"]
-    recipe, baseline = claim.scope.recipe, claim.scope.baseline_recipe
+    scope = claim.scope
+    recipe, baseline = scope.recipe, scope.baseline_recipe
     over = f"per tenfold of {claim.measure.slope_over} images"
     words = {
         Measure.FAMILY_GAP: f"accuracy of the {ahead} minus accuracy of the {other}",
@@ -117,5 +169,18 @@ def measure_in_words(claim: Claim) -> tuple[str, str]:
         Measure.UPSTREAM_TREND_GAP: f"change of ({ahead} {MINUS} {other}) {over}",
         Measure.RECIPE_GAIN: f"accuracy under {recipe} minus accuracy under {baseline}, of each family",
         Measure.RECIPE_GAIN_GAP: f"gain of the {ahead} by {recipe} over {baseline} minus gain of the {other}",
+        Measure.CHECKPOINT_GAP: f"accuracy of {scope.model} minus accuracy of {scope.baseline_model}",
+        Measure.UPSTREAM_GAIN_GAP: (
+            f"gain of the {ahead} from pair {scope.baseline_pair} to pair {scope.pair} minus gain of the {other}"
+        ),
+        Measure.ACCURACY: f"accuracy of {scope.model} minus the published accuracy",
     }
     return words[claim.measure], f"points {over}" if claim.measure.slope_over else "points"
+
+
+_START = {
+    "scratch": "trained from scratch",
+    "upstream": "fine-tuned after pre-training",
+    "pretrained": "these checkpoints",
+}
+"""How a scope begins: how weights begin."""

@@ -1,7 +1,8 @@
 """The facts: data sets, hosts, models, recipes and claims that come with the kit, with their sources.
 
-They are TOML files beside this one. To add one, add an entry to `datasets.toml`, `hosts.toml`, `models.toml`, `recipes.toml` or
-`claims.toml`; shipped profiles lie in `repro/profiles/`. Must not know how anything is computed. Read `load_catalog` first.
+They are TOML files beside this one. To add one, add an entry to `datasets.toml`, `hosts.toml`, `models.toml`,
+`checkpoints.toml`, `recipes.toml` or `claims.toml`; shipped profiles lie in `repro/profiles/`. Must not know how anything is
+computed. Read `load_catalog` first.
 """
 
 import os
@@ -12,7 +13,22 @@ from importlib import resources
 from pathlib import Path
 
 from repro.errors import ProfileError
-from repro.spec import Claim, DatasetSpec, HostSpec, ModelSpec, Profile, Recipe, parse
+from repro.spec import (
+    FROM_FILE,
+    CheckpointSpec,
+    Claim,
+    DatasetSpec,
+    FamilyPrefix,
+    HostSpec,
+    ModelSpec,
+    PairSpec,
+    Profile,
+    PublishedResult,
+    Recipe,
+    WeightsInit,
+    parse,
+    parse_init,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +41,14 @@ class Catalog:
     """By name."""
     models: dict[str, ModelSpec]
     """By name."""
+    checkpoints: dict[str, CheckpointSpec]
+    """Published weights by name."""
+    pairs: dict[str, PairSpec]
+    """Which of them are set against each other, by name."""
+    families: tuple[FamilyPrefix, ...]
+    """Which side a library's architectures stand on, for those that have no entry of their own."""
+    published: tuple[PublishedResult, ...]
+    """What others measured with these checkpoints."""
     recipes: dict[str, Recipe]
     """By name."""
     claims: dict[str, Claim]
@@ -36,14 +60,20 @@ def load_catalog() -> Catalog:
     """Read and validate the catalogue files. Raises ProfileError for a bad entry, naming file and field."""
     folder = resources.files("repro.catalog")
 
-    def entries(name: str) -> list[dict[str, object]]:
-        rows: list[dict[str, object]] = tomllib.loads((folder / f"{name}s.toml").read_text(encoding="utf-8"))[name]
+    def entries(name: str, file: str = "") -> list[dict[str, object]]:
+        text = (folder / f"{file or name}s.toml").read_text(encoding="utf-8")
+        rows: list[dict[str, object]] = tomllib.loads(text)[name]
         return rows
 
+    weights = "checkpoints.toml"
     return Catalog(
         datasets={spec.name: spec for spec in (parse(DatasetSpec, row, origin="datasets.toml") for row in entries("dataset"))},
         hosts={spec.name: spec for spec in (parse(HostSpec, row, origin="hosts.toml") for row in entries("host"))},
         models={spec.name: spec for spec in (parse(ModelSpec, row, origin="models.toml") for row in entries("model"))},
+        checkpoints={spec.name: spec for spec in (parse(CheckpointSpec, row, origin=weights) for row in entries("checkpoint"))},
+        pairs={spec.name: spec for spec in (parse(PairSpec, row, origin=weights) for row in entries("pair", "checkpoint"))},
+        families=tuple(parse(FamilyPrefix, row, origin=weights) for row in entries("families", "checkpoint")),
+        published=tuple(parse(PublishedResult, row, origin=weights) for row in entries("published", "checkpoint")),
         recipes={spec.name: spec for spec in (parse(Recipe, row, origin="recipes.toml") for row in entries("recipe"))},
         claims={spec.id: spec for spec in (parse(Claim, row, origin="claims.toml") for row in entries("claim"))},
     )
@@ -83,8 +113,15 @@ def _parse_profile(text: str, *, origin: str, folder: Path) -> Profile:
     except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"{origin} is not valid TOML: {error}.", remedy="Correct the line it names.") from error
     profile = parse(Profile, document, origin=origin)
-    datasets = tuple(
-        spec.model_copy(update={"path": (folder / spec.path.expanduser()).absolute()}) if spec.path else spec
-        for spec in profile.dataset
-    )
-    return profile.model_copy(update={"dataset": datasets})
+
+    def absolute(path: Path) -> Path:
+        return (folder / path.expanduser()).absolute()
+
+    def absolute_init(init: str) -> str:
+        found = parse_init(init)
+        return f"{FROM_FILE}{absolute(found.path)}" if isinstance(found, WeightsInit) and found.path else init
+
+    datasets = (spec.model_copy(update={"path": absolute(spec.path)}) if spec.path else spec for spec in profile.dataset)
+    weights = (spec.model_copy(update={"path": absolute(spec.path)}) if spec.path else spec for spec in profile.checkpoint)
+    blocks = (block.model_copy(update={"init": tuple(map(absolute_init, block.init))}) for block in profile.cells)
+    return profile.model_copy(update={"dataset": tuple(datasets), "checkpoint": tuple(weights), "cells": tuple(blocks)})

@@ -27,6 +27,10 @@ A_PAGE = "a web page instead of the file"
 class Unusable(Exception):
     """The address does not give the file; the text says why."""
 
+    def __init__(self, reason: str, *, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+
 
 class Passing(Exception):
     """The attempt failed for a reason that may pass."""
@@ -73,7 +77,7 @@ def judge(response: httpx2.Response, file: RemoteFile, *, offset: int) -> Body:
     if status in PASSING_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise Passing(_status_words(response), retry_after_s=_retry_after_s(response))
     if status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
-        raise Unusable(_status_words(response))
+        raise Unusable(_status_words(response), status=status)
     if not _may_be_page(file) and response.headers.get("Content-Type", "").lower().startswith(PAGE_TYPES):
         raise Unusable(A_PAGE)
     start, total_bytes = _place(response, offset)

@@ -15,7 +15,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from repro.download.request import Downloaded, RemoteFile
+from repro.download.request import Downloaded, KnownBytes, RemoteFile
 from repro.workspace import write_atomically, writing
 
 READ_BYTES = 1 << 20
@@ -54,7 +54,7 @@ class Digests:
         self._md5.update(data)
         self.size_bytes += len(data)
 
-    def complaint(self, file: RemoteFile) -> str | None:
+    def complaint(self, file: KnownBytes) -> str | None:
         """How the bytes differ from what is known of the file, or None."""
         if file.size_bytes is not None and self.size_bytes != file.size_bytes:
             return f"it has {self.size_bytes:,} bytes instead of the expected {file.size_bytes:,}"
@@ -64,6 +64,9 @@ class Digests:
         ):
             if expected is not None and found != expected.lower():
                 return f"its bytes are wrong: expected {kind} {expected}, found {found}"
+        found = self._sha256.hexdigest()
+        if file.sha256_prefix is not None and not found.startswith(file.sha256_prefix):
+            return f"its bytes are wrong: by its name the sha256 begins with {file.sha256_prefix}, found {found}"
         return None
 
     def downloaded(self, path: Path, url: str) -> Downloaded:

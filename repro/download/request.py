@@ -25,6 +25,11 @@ REMEDY = (
 class DownloadFailed(ReproError):
     """A file could not be had from any of its addresses; what came of it is kept."""
 
+    def __init__(self, message: str, *, remedy: str, status: int | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.status = status
+        """HTTP status with which the only address refused it; None where there were several, or it ended otherwise."""
+
 
 class TooSlow(DownloadFailed):
     """The bytes come too slowly for a caller that has somewhere else to ask; what came is kept."""
@@ -47,27 +52,35 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteFile:
-    """One file and all that is known of its bytes."""
+class KnownBytes:
+    """What is known of a file's bytes before it is here."""
 
-    name: str
-    """For messages, and to tell whether a web page may be what is wanted."""
-    addresses: tuple[Address, ...]
-    """Where the same bytes lie, the preferred address first; at least one."""
     size_bytes: int | None
     """Published length, or None."""
     sha256: str | None
     """Published digest, 64 lower-case hex digits, or None."""
     md5: str | None
     """Published older digest, 32 lower-case hex digits, or None."""
-
-    def __post_init__(self) -> None:
-        assert self.addresses, f"{self.name} has no address"
+    sha256_prefix: str | None = None
+    """The first digits of the digest, where a file's name holds them, or None."""
 
     @property
     def is_pinned(self) -> bool:
         """Whether a digest holds every copy to the same bytes, so that a part may be completed from any address."""
-        return self.sha256 is not None or self.md5 is not None
+        return any((self.sha256, self.md5, self.sha256_prefix))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFile(KnownBytes):
+    """One file and all that is known of its bytes."""
+
+    name: str
+    """For messages, and to tell whether a web page may be what is wanted."""
+    addresses: tuple[Address, ...]
+    """Where the same bytes lie, the preferred address first; at least one."""
+
+    def __post_init__(self) -> None:
+        assert self.addresses, f"{self.name} has no address"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,16 +97,18 @@ class Transfer:
 
     def _from_addresses(self) -> Downloaded:
         answers: list[str] = []
+        status = None
         for address in self._file.addresses:
             try:
                 with self._means.meter.asking(address.host):
                     return self._from_address(address)
             except Unusable as reason:
                 answers.append(f"{address.host}: {reason}")
+                status = reason.status
                 if len(answers) < len(self._file.addresses):
                     self._say(f"{answers[-1]}; trying {self._file.addresses[len(answers)].host}")
         if len(answers) == 1:
-            raise DownloadFailed(f"{self._label} could not be downloaded from {answers[0]}.", remedy=REMEDY)
+            raise DownloadFailed(f"{self._label} could not be downloaded from {answers[0]}.", remedy=REMEDY, status=status)
         raise DownloadFailed("\n  ".join([f"{self._label} could not be downloaded:", *answers]), remedy=REMEDY)
 
     def _from_address(self, address: Address) -> Downloaded:

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+from repro.analysis.arms import contender
 from repro.analysis.results import Estimate, Gap, Group, Point
-from repro.formatting import FAMILY_NAMES, MINUS, count, percent, points
+from repro.formatting import FAMILY_NAMES, MINUS, count, percent, points, shortened
 
 HOW_TO_READ = "Line: mean over seeds; band or bar: 95 % interval over seeds and test images; faint dots: single seeds."
 
@@ -31,13 +32,16 @@ def scaling_title(groups: Sequence[Group], gaps: Sequence[Gap]) -> str:
         return f"Mean test accuracy of the {' and '.join(families)} by number of training images"
     ahead = sum(gap.accuracy.value > 0 for gap in gaps)
     leader, other, number = ("CNN", "ViT", ahead) if 2 * ahead >= len(gaps) else ("ViT", "CNN", len(gaps) - ahead)
-    what = "training-set sizes" if len({(gap.cnn, gap.vit) for gap in gaps}) == 1 else "comparisons"
+    if len({(gap.cnn, gap.vit) for gap in gaps}) > 1:
+        least, most = (end(gaps, key=lambda gap: gap.accuracy.value).accuracy for end in (min, max))
+        span = f"from {points(least.value, least.ci95)} to {points(most.value, most.ci95)} points"
+        return f"{leader} mean above {other} mean in {number} of {len(gaps)} comparisons (CNN {MINUS} ViT {span})"
     ordered = sorted(gaps, key=lambda gap: gap.num_train_images)
     ends = ordered if len(ordered) == 1 else [ordered[0], ordered[-1]]
     difference = ", ".join(
         f"{points(gap.accuracy.value, gap.accuracy.ci95)} points at {count(gap.num_train_images)} images" for gap in ends
     )
-    return f"{leader} mean above {other} mean at {number} of {len(gaps)} {what} (CNN {MINUS} ViT: {difference})"
+    return f"{leader} mean above {other} mean at {number} of {len(gaps)} training-set sizes (CNN {MINUS} ViT: {difference})"
 
 
 def gap_title(gaps: Sequence[Gap]) -> str:
@@ -47,9 +51,11 @@ def gap_title(gaps: Sequence[Gap]) -> str:
         return "Paired difference from a single seed: no interval can be given"
     in_accuracy = sum(_excludes_zero(gap.accuracy) for gap in measured)
     in_log_odds = sum(_excludes_zero(gap.log_odds) for gap in measured)
+    several = len({(gap.cnn, gap.vit) for gap in measured}) > 1
+    at, places = ("in", "comparisons") if several else ("at", "sizes")
     return (
-        f"The 95 % interval of the paired difference excludes zero at {in_accuracy} of {len(measured)} sizes in accuracy "
-        f"and at {in_log_odds} of {len(measured)} in log-odds"
+        f"The 95 % interval of the paired difference excludes zero {at} {in_accuracy} of {len(measured)} {places} in accuracy "
+        f"and {at} {in_log_odds} of {len(measured)} in log-odds"
     )
 
 
@@ -76,12 +82,27 @@ def point_in_words(point: Point) -> str:
 
 
 def row_label(point: Point) -> str:
-    """A claim's point in at most two short lines, for an axis: family and training images, then upstream images."""
+    """A claim's point in a few short lines, for an axis: family and training images, then models or upstream images."""
     family = f"{FAMILY_NAMES[point.family]}, " if point.family else ""
     first = "slope over training" if point.num_train_images is None else f"{count(point.num_train_images)} training"
+    if point.models:
+        names = point.models.removeprefix("against ").split(" against ")
+        return "\n".join((f"{family}{first}", *(line for name in names for line in _in_lines(name, 21))))
     if point.num_upstream_images is None:
         return f"{family}{first}\nslope over upstream"
     return f"{family}{first}" + (f"\n{count(point.num_upstream_images)} upstream" if point.num_upstream_images else " images")
+
+
+def _in_lines(name: str, length: int) -> list[str]:
+    """A model's name, its tag in a line of its own where both do not fit into one: the tag is what tells weights apart."""
+    architecture, dot, tag = without_library(name).rpartition(".")
+    whole = f"{architecture}{dot}{tag}"
+    return [shortened(part, length) for part in ((architecture, tag) if dot and len(whole) > length else (whole,))]
+
+
+def without_library(name: str) -> str:
+    """A model's name as its library has it."""
+    return name.removeprefix("timm/").removeprefix("torchvision/")
 
 
 def series_in_words(groups: Sequence[Group], *, upstream: bool = False) -> str:
@@ -93,4 +114,4 @@ def series_in_words(groups: Sequence[Group], *, upstream: bool = False) -> str:
     values = ", ".join(
         f"{percent(group.accuracy.value, group.accuracy.ci95)} at {count(size(group))}" for group in sorted(groups, key=size)
     )
-    return f"{FAMILY_NAMES[groups[0].family]} ({groups[0].model}): {values}"
+    return f"{FAMILY_NAMES[groups[0].family]} ({contender(groups[0].model, groups[0].init)}): {values}"

@@ -5,26 +5,44 @@ Must not know which figure they stand in. Read `draw_series` first.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from math import log10
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from repro.analysis.results import Estimate, Group, Point
-from repro.formatting import FAMILY_NAMES, count, shortened
+from repro.formatting import FAMILY_NAMES, count, printable, shortened
 from repro.spec import Family
 from repro.svg import FONT_SIZE, LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 FAMILY_COLOURS: dict[Family, str] = {"vit": LIGHT["vit"], "cnn": LIGHT["cnn"]}
 FAMILY_MARKERS: dict[Family, str] = {"vit": "o", "cnn": "s"}
-LINE_STYLES = ("solid", "dashed", "dotted", "dashdot")
+Line = Literal["solid", "dashed", "dotted", "dashdot", "none"]
+LINE_STYLES: tuple[Line, ...] = ("solid", "dashed", "dotted", "dashdot")
 """Of the first, second, … model of one family."""
+MARKERS: dict[Family, tuple[str, ...]] = {"vit": ("o", "^", "p", "P", "8"), "cnn": ("s", "D", "v", "X", "<")}
+"""The same, in a cycle of another length: colour tells the family, line and marker together the model."""
+WIDTH = 440
+HEIGHT = 370
+"""Of a panel without legend, in px."""
+LEGEND_FONT_SIZE = 12
+"""In px."""
 DIGIT_WIDTH = 0.62 * FONT_SIZE
 """Of a label on an axis, in px; about that of the common sans-serif fonts."""
 
 
-def draw_series(axes: "Axes", places: Sequence[float], groups: Sequence[Group], *, line_style: str) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How one curve is drawn."""
+
+    line: Line
+    marker: str
+
+
+def draw_series(axes: "Axes", places: Sequence[float], groups: Sequence[Group], *, style: Style) -> None:
     """Mean, interval and seeds of one model's groups, in per cent."""
     family = groups[0].family
     colour = FAMILY_COLOURS[family]
@@ -44,9 +62,9 @@ def draw_series(axes: "Axes", places: Sequence[float], groups: Sequence[Group], 
         places,
         [100 * group.accuracy.value for group in groups],
         color=colour,
-        linestyle=line_style,
+        linestyle=style.line,
         linewidth=2.2,
-        marker=FAMILY_MARKERS[family],
+        marker=style.marker,
         markersize=7,
         markeredgecolor=LIGHT["surface"],
         markeredgewidth=1.2,
@@ -54,22 +72,29 @@ def draw_series(axes: "Axes", places: Sequence[float], groups: Sequence[Group], 
 
 
 def draw_estimates(
-    axes: "Axes", places: Sequence[float], estimates: Sequence[Estimate], *, factor: float, line_style: str
+    axes: "Axes", places: Sequence[float], estimates: Sequence[Estimate], *, factor: float, style: Style
 ) -> None:
     """Differences with their intervals as bars, joined by a thin line."""
     values = [factor * estimate.value for estimate in estimates]
-    axes.plot(places, values, color=LIGHT["ink"], linestyle=line_style, linewidth=1, alpha=0.45)
+    axes.plot(places, values, color=LIGHT["ink"], linestyle=style.line, linewidth=1, alpha=0.45)
     for place, estimate in zip(places, estimates, strict=True):
         if estimate.ci95 is not None:
             axes.plot([place] * 2, [factor * bound for bound in estimate.ci95], color=LIGHT["ink"], linewidth=1.8)
-    axes.plot(places, values, "D", color=LIGHT["ink"], markersize=6.5, markeredgecolor=LIGHT["surface"], markeredgewidth=1.2)
+    marks: dict[str, Any] = {
+        "color": LIGHT["ink"],
+        "markersize": 6.5,
+        "markeredgecolor": LIGHT["surface"],
+        "markeredgewidth": 1.2,
+    }
+    axes.plot(places, values, style.marker, **marks)
 
 
-def draw_strip_point(axes: "Axes", place: int, point: Point, estimate: Estimate, *, factor: float) -> None:
-    """One row of a claim's strip; hollow where the convergence rule is not met."""
+def draw_strip_point(axes: "Axes", place: int, point: Point, estimate: Estimate, *, factor: float, counts: bool = True) -> None:
+    """One row of a claim's strip; hollow where the convergence rule is not met, faint where it does not count."""
+    alpha = 1.0 if counts else 0.4
     colour = FAMILY_COLOURS[point.family] if point.family else LIGHT["ink"]
     if estimate.ci95 is not None:
-        axes.plot([factor * bound for bound in estimate.ci95], [place] * 2, color=colour, linewidth=1.8)
+        axes.plot([factor * bound for bound in estimate.ci95], [place] * 2, color=colour, linewidth=1.8, alpha=alpha)
     axes.plot(
         [factor * estimate.value],
         [place],
@@ -78,6 +103,7 @@ def draw_strip_point(axes: "Axes", place: int, point: Point, estimate: Estimate,
         markersize=6.5,
         markerfacecolor=colour if point.trained_enough else LIGHT["surface"],
         markeredgecolor=colour,
+        alpha=alpha,
     )
 
 
@@ -142,21 +168,63 @@ def direct_labels(
     ]
 
 
-def styles_of(series: Iterable[tuple[Family, str]]) -> dict[tuple[Family, str], str]:
-    """A line style for each (family, model): solid for the first of a family."""
+def styles_of(series: Iterable[tuple[Family, str]]) -> dict[tuple[Family, str], Style]:
+    """A style for each (family, model): solid for the first of a family."""
     seen: dict[Family, int] = defaultdict(int)
     styles = {}
     for family, model in series:
-        styles[family, model] = LINE_STYLES[seen[family] % len(LINE_STYLES)]
+        number, markers = seen[family], MARKERS[family]
+        styles[family, model] = Style(line=LINE_STYLES[number % len(LINE_STYLES)], marker=markers[number % len(markers)])
         seen[family] += 1
     return styles
 
 
-def cycled_styles(number: int) -> list[str]:
-    """`number` line styles, beginning anew where there are no more."""
-    return [LINE_STYLES[index % len(LINE_STYLES)] for index in range(number)]
+def pair_styles(number: int) -> list[Style]:
+    """`number` styles for differences of pairs, beginning anew where there are no more."""
+    markers = ("D", "o", "s", "^", "v", "X")
+    return [Style(line=LINE_STYLES[i % len(LINE_STYLES)], marker=markers[i % len(markers)]) for i in range(number)]
 
 
-def shifts(number: int) -> list[float]:
-    """Factors that set several pairs at one size side by side."""
-    return [1.06 ** (index - (number - 1) / 2) for index in range(number)]
+def draw_legend(canvas: "Canvas", entries: Sequence[tuple[Style, str, str]]) -> None:
+    """A row for each (style, colour, text) at the foot of the drawing, which must leave `legend_height` for it."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=colour,
+            linestyle=style.line,
+            linewidth=2,
+            marker=style.marker,
+            markersize=6.5,
+            markeredgecolor=LIGHT["surface"],
+            markeredgewidth=1,
+        )
+        for style, colour, _ in entries
+    ]
+    labels = [printable(text) for _, _, text in entries]
+    canvas.legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(0.0, 0.0),
+        frameon=False,
+        fontsize=LEGEND_FONT_SIZE,
+        handlelength=3.4,
+        labelspacing=0.4,
+        borderpad=0.2,
+        borderaxespad=0.1,
+    )
+
+
+def legend_height(num_entries: int) -> float:
+    """Room for a legend, in px; 0 for none."""
+    return 6 + 18.5 * num_entries if num_entries else 0.0
+
+
+def shifts(number: int, sizes: Sequence[float]) -> list[float]:
+    """Factors that set several marks at one size side by side, on a logarithmic axis from the first of `sizes` to the last."""
+    # All marks of a size stay within the axis's margin beyond its first and last size.
+    step = max((sizes[-1] / sizes[0]) ** min(0.03, 0.09 / max(number - 1, 1)), 1 + 0.2 / max(number, 7))
+    return [step ** (index - (number - 1) / 2) for index in range(number)]

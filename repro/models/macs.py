@@ -14,13 +14,19 @@ from torch.utils.flop_counter import FlopCounterMode
 def count_forward_macs(model: nn.Module, *, image_size: int, num_channels: int) -> int:
     """Multiply-adds of the forward pass of one image (1, num_channels, image_size, image_size).
 
-    Counted on a copy on the CPU with the unfused attention: torch counts the CPU's fused attention as nothing.
+    Counted on a copy on the CPU with the unfused attention: torch counts the CPU's fused attention as nothing, nor what
+    `nn.MultiheadAttention` does in one call at evaluation (torchvision's ViTs would lose a third).
     """
     probe = copy.deepcopy(model).to("cpu", torch.float32).eval()
     image = torch.zeros(1, num_channels, image_size, image_size)
     counter = FlopCounterMode(display=False)
-    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter:
-        probe(image)
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter:
+            probe(image)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
     return int(counter.get_total_flops()) // 2
 
 

@@ -5,8 +5,22 @@ disk. A wrong name, size or pair raises ProfileError before anything runs. Must 
 given the facts of the data sets that are there. Read `make_plan` in `state` first.
 """
 
-from repro.plan.expansion import DataFacts, Expansion
-from repro.plan.names import datasets_of, resolve_recipes
-from repro.plan.state import Plan, PlannedCell, make_plan
+from repro.plan.expansion import DataFacts, Expansion, WeightsState
+from repro.plan.names import Models, datasets_of, resolve_recipes
+from repro.plan.rates import chosen_rate
+from repro.plan.state import STOPPED, Plan, PlannedCell, blocked_by, make_plan
 
-__all__ = ["DataFacts", "Expansion", "Plan", "PlannedCell", "datasets_of", "make_plan", "resolve_recipes"]
+__all__ = [
+    "STOPPED",
+    "DataFacts",
+    "Expansion",
+    "Models",
+    "Plan",
+    "PlannedCell",
+    "WeightsState",
+    "blocked_by",
+    "chosen_rate",
+    "datasets_of",
+    "make_plan",
+    "resolve_recipes",
+]

@@ -6,27 +6,42 @@ Read `Profile` in `matrix` first, then `Cell`.
 """
 
 from repro.spec.base import Family, Spec, alternatives, parse, slug
+from repro.spec.checkpoints import (
+    CheckpointSpec,
+    FamilyPrefix,
+    InputSpec,
+    PairSpec,
+    PublishedResult,
+    library_of,
+)
 from repro.spec.claims import Claim, Measure, Scope
 from repro.spec.distributions import DataFile, DataFormat, Distribution, HostSpec
 from repro.spec.matrix import (
     CONVERGENCE_FACTOR,
     CONVERGENCE_SUFFIX,
+    FROM_FILE,
+    SEARCH_FRACTION,
     TRAINING_SEMANTICS,
     Cell,
     CellBlock,
     Profile,
     Role,
     UpstreamInit,
+    WeightsInit,
     parse_init,
 )
-from repro.spec.parts import DatasetSource, DatasetSpec, FamilyTuning, ModelSpec, Recipe, RecipePatch, StepsAt
+from repro.spec.parts import DatasetSource, DatasetSpec, ModelSpec
+from repro.spec.recipes import FamilyTuning, Recipe, RecipePatch, StepsAt
 
 __all__ = [
     "CONVERGENCE_FACTOR",
     "CONVERGENCE_SUFFIX",
+    "FROM_FILE",
+    "SEARCH_FRACTION",
     "TRAINING_SEMANTICS",
     "Cell",
     "CellBlock",
+    "CheckpointSpec",
     "Claim",
     "DataFile",
     "DataFormat",
@@ -34,11 +49,15 @@ __all__ = [
     "DatasetSpec",
     "Distribution",
     "Family",
+    "FamilyPrefix",
     "FamilyTuning",
     "HostSpec",
+    "InputSpec",
     "Measure",
     "ModelSpec",
+    "PairSpec",
     "Profile",
+    "PublishedResult",
     "Recipe",
     "RecipePatch",
     "Role",
@@ -46,7 +65,9 @@ __all__ = [
     "Spec",
     "StepsAt",
     "UpstreamInit",
+    "WeightsInit",
     "alternatives",
+    "library_of",
     "parse",
     "parse_init",
     "slug",

@@ -3,12 +3,13 @@
 Must not know how a statistic is computed (`repro.analysis`). Read `Claim` first.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from repro.spec.base import Family, Name, Spec
+from repro.spec.base import Family, Fraction, Name, Spec
 
 
 class Measure(StrEnum):
@@ -19,7 +20,7 @@ class Measure(StrEnum):
     FAMILY_GAP_TREND = "family-gap-trend"
     """Slope of that gap per tenfold of training images."""
     PRETRAINING_GAIN_GAP = "pretraining-gain-gap"
-    """(pre-trained minus scratch) of `ahead` minus the same of the other, at each size, largest upstream set."""
+    """(pre-trained minus scratch) of `ahead` minus the same of the other, at each size; of upstream runs the largest set."""
     UPSTREAM_TREND = "upstream-trend"
     """Slope of a family's accuracy per tenfold of upstream images, for each family and size."""
     UPSTREAM_TREND_GAP = "upstream-trend-gap"
@@ -28,6 +29,12 @@ class Measure(StrEnum):
     """Accuracy under the scope's recipe minus accuracy under its baseline recipe, for each family and size."""
     RECIPE_GAIN_GAP = "recipe-gain-gap"
     """That gain of `ahead` minus that of the other, at each size."""
+    CHECKPOINT_GAP = "checkpoint-gap"
+    """Accuracy of the scope's model minus that of its baseline model, at each size: two checkpoints of one family."""
+    UPSTREAM_GAIN_GAP = "upstream-gain-gap"
+    """Gain of `ahead` from the scope's baseline pair to its pair (more upstream data) minus that of the other, at each size."""
+    ACCURACY = "accuracy"
+    """Accuracy of the scope's model minus the published accuracy, at each size; judged by a tolerance."""
 
     @property
     def slope_over(self) -> Literal["training", "upstream", ""]:
@@ -41,30 +48,69 @@ class Measure(StrEnum):
         """Whether it sets the scope's two recipes against each other."""
         return self in (Measure.RECIPE_GAIN, Measure.RECIPE_GAIN_GAP)
 
+    @property
+    def inits(self) -> tuple[Literal["scratch", "upstream", "pretrained"], ...]:
+        """How the weights may begin that it speaks of: a slope over upstream images needs upstream runs of several sizes."""
+        if self.slope_over == "upstream":
+            return ("upstream",)
+        if self is Measure.PRETRAINING_GAIN_GAP:
+            return "upstream", "pretrained"
+        return ("pretrained",) if self is Measure.UPSTREAM_GAIN_GAP else ("scratch", "upstream", "pretrained")
+
+    @property
+    def scope_fields(self) -> tuple[str, ...]:
+        """The fields of the scope that it needs and no other measure takes; `pair` may stand beside those of two families."""
+        if self.compares_recipes:
+            return ("recipe", "baseline_recipe")
+        return {
+            Measure.CHECKPOINT_GAP: ("model", "baseline_model"),
+            Measure.UPSTREAM_GAIN_GAP: ("pair", "baseline_pair"),
+            Measure.ACCURACY: ("model",),
+        }.get(self, ())
+
 
 class Scope(Spec):
     """The scale for which a claim is made; outside it a measurement is an observation without verdict."""
 
-    init: Literal["scratch", "upstream"]
-    """Trained from random weights, or fine-tuned from an upstream run."""
+    init: Literal["scratch", "upstream", "pretrained"]
+    """Trained from random weights, fine-tuned from an upstream run, or from published weights (or a file's)."""
     min_upstream_images: int = 0
     """Upstream images from which the claim is made."""
     max_images: int | None = None
     """Images (upstream plus training) up to which the claim is made."""
+    min_train_images: int = 0
+    """Training images from which the claim is made."""
     datasets: tuple[Name, ...] = ()
     """Data sets for which it is made; on others it gives no entry at all. Empty: any."""
     recipe: Name | None = None
     """For a comparison of recipes: the recipe whose gain is measured."""
     baseline_recipe: Name | None = None
     """For a comparison of recipes: the recipe that the gain is measured from."""
+    recipes: tuple[Name, ...] = ()
+    """Recipes under which it is made; under others it gives no entry at all. Empty: any but linear probes."""
+    pair: Name | None = None
+    """Declared pair for which it is made; None: every pair."""
+    baseline_pair: Name | None = None
+    """For a gain between pairs: the one that the gain is measured from."""
+    model: Name | None = None
+    """For a claim about one model, or a comparison of two: the model."""
+    baseline_model: Name | None = None
+    """For a comparison of two models: the one that the gain is measured from."""
 
     @model_validator(mode="after")
-    def _recipes_make_a_pair(self) -> Self:
+    def _names_fit_together(self) -> Self:
         if (self.recipe is None) != (self.baseline_recipe is None):
             raise ValueError("recipe and baseline_recipe are given both or not at all")
-        if self.recipe is not None and self.recipe == self.baseline_recipe:
-            raise ValueError(f"recipe and baseline_recipe are both {self.recipe!r}")
+        for name in ("recipe", "pair", "model"):
+            own, baseline = getattr(self, name), getattr(self, f"baseline_{name}")
+            if own is not None and own == baseline:
+                raise ValueError(f"{name} and baseline_{name} are both {own!r}")
+        if self.pair is not None and self.init != "pretrained":
+            raise ValueError(f"a pair is one of published weights, and needs init 'pretrained', not {self.init!r}")
         return self
+
+
+_FIELDS_OF_MEASURES = ("recipe", "baseline_recipe", "model", "baseline_model", "pair", "baseline_pair")
 
 
 class Claim(Spec):
@@ -90,20 +136,56 @@ class Claim(Spec):
     """Over the points of the measure: all intervals pass, or at least one does (Bonferroni)."""
     both_scales: bool
     """Whether accuracy and log-odds must agree before there is a verdict."""
-    smallest_effect: Annotated[float, Field(ge=0)]
+    smallest_effect: Annotated[float, Field(ge=0)] = 0.0
     """Smallest effect of interest as a fraction of accuracy (per tenfold for trends)."""
-    smallest_effect_log_odds: Annotated[float, Field(ge=0)]
+    smallest_effect_log_odds: Annotated[float, Field(ge=0)] = 0.0
     """The same in log-odds (per tenfold for trends)."""
+    published_accuracy: Fraction | None = None
+    """For a tolerance claim: the published accuracy that ours is held against."""
+    tolerance: Fraction | None = None
+    """For a tolerance claim: supported where the difference's interval lies inside plus or minus this, contradicted outside."""
+    needs_convergence: bool = True
+    """Whether the rule against undertrained models applies; not where the claim is about this very schedule."""
     reason: str
     """Why this statistic and these thresholds; says so if they were chosen after a pilot."""
     instead_of: Name | None = None
-    """Id of a more general claim whose entry this one replaces on its own data sets, where both are tested."""
+    """Id of a more general claim whose entry this one replaces on its own data sets and pair, where both are tested."""
 
     @model_validator(mode="after")
-    def _fields_fit_together(self) -> Self:
-        if self.measure.compares_recipes != (self.scope.recipe is not None):
-            needed = "needs" if self.measure.compares_recipes else "takes no"
-            raise ValueError(f"measure {self.measure.value!r} {needed} scope.recipe and scope.baseline_recipe")
-        if self.instead_of is not None and (self.instead_of == self.id or not self.scope.datasets):
-            raise ValueError("instead_of names another claim, and needs scope.datasets: it replaces that claim there")
+    def _measure_fits_the_scope(self) -> Self:
+        measure, needed = self.measure, self.measure.scope_fields
+        given = [name for name in _FIELDS_OF_MEASURES if getattr(self.scope, name) is not None]
+        if missing := [name for name in needed if name not in given]:
+            raise ValueError(f"measure {measure.value!r} needs {_in_scope(missing)}")
+        # A pair may stand beside every measure of two families.
+        taken = {*needed, *(() if "model" in needed else ("pair",))}
+        if extra := [name for name in given if name not in taken]:
+            raise ValueError(f"measure {measure.value!r} takes no {_in_scope(extra)}")
+        if self.scope.init not in (inits := measure.inits):
+            raise ValueError(f"measure {measure.value!r} takes scope.init {' or '.join(map(repr, inits))}")
         return self
+
+    @model_validator(mode="after")
+    def _thresholds_fit_the_measure(self) -> Self:
+        if self.measure is Measure.ACCURACY:
+            if self.published_accuracy is None or self.tolerance is None:
+                raise ValueError("measure 'accuracy' needs published_accuracy and tolerance")
+            if self.smallest_effect or self.smallest_effect_log_odds or self.both_scales:
+                raise ValueError("a tolerance is one of accuracy alone: no smallest effect, and both_scales = false")
+        elif self.published_accuracy is not None or self.tolerance is not None:
+            raise ValueError(f"only measure 'accuracy' takes published_accuracy and tolerance, not {self.measure.value!r}")
+        elif "smallest_effect" not in self.model_fields_set:
+            raise ValueError(f"measure {self.measure.value!r} needs a smallest_effect, if only 0.0")
+        return self
+
+    @model_validator(mode="after")
+    def _replaces_another_claim_somewhere(self) -> Self:
+        if self.instead_of is not None and (self.instead_of == self.id or not (self.scope.datasets or self.scope.pair)):
+            raise ValueError(
+                "instead_of names another claim, and needs scope.datasets or scope.pair: it replaces that claim there"
+            )
+        return self
+
+
+def _in_scope(names: Sequence[str]) -> str:
+    return " and ".join(f"scope.{name}" for name in names)

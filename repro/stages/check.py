@@ -141,15 +141,16 @@ def _home(context: Context) -> CheckLine:
 def _data(context: Context, plan: Plan) -> CheckLine:
     num_unfetched = sum(entry.status is CellStatus.UNFETCHED for entry in plan.cells)
     if num_unfetched or plan.unsized:
-        downloads, _ = context.bytes_to_fetch()
+        downloads = context.bytes_to_fetch()[0] + context.weights_bytes_to_fetch()
         how = f"{downloads / 1e6:,.0f} MB to download" if downloads else "nothing to download"
         return CheckLine(name="data", level=Level.OK, message=f"not all there yet; `vitrepro fetch` brings it ({how})")
-    return CheckLine(name="data", level=Level.OK, message="all data sets of the profile are there")
+    return CheckLine(name="data", level=Level.OK, message="all data sets and weights of the profile are there")
 
 
 def _disk(context: Context, forecast: Forecast | None) -> CheckLine:
     free = free_disk_bytes(context.workspace)
     needed = DISK_RESERVE_BYTES + (forecast.disk_bytes if forecast else 0) + sum(context.bytes_to_fetch())
+    needed += context.weights_bytes_to_fetch()
     message = f"{free / 2**30:.1f} GiB free, about {needed / 2**30:.2f} GiB needed"
     if free < needed:
         return CheckLine(

@@ -1,7 +1,8 @@
-"""Stage `fetch`: bring every data set of the profile into the home, verified.
+"""Stage `fetch`: bring every data set of the profile into the home, and the weights that its cells start from, verified.
 
 What is made here or lies in files of the user's comes first, since a mistake there should not wait for a download; then all
-files are fetched at once, then packed. One data set that cannot be had costs its own cells only. Read `fetch` first.
+files are fetched at once, then packed; then the weights, likewise at once. A data set or weights that cannot be had cost their
+own cells only. Read `fetch` first.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,9 +15,11 @@ from repro.datasets import Located, Manifest, intact_manifest, prepare
 from repro.datasets.acquisition import Acquisition
 from repro.download import Downloader, Patience, make_transfer_display
 from repro.download.locks import DownloadLock
-from repro.errors import DataError, DataUnavailable, DiskFull
+from repro.errors import DataError, DataUnavailable, DiskFull, WeightsUnavailable
 from repro.progress import CountingDisplay
-from repro.spec import DatasetSpec
+from repro.spec import CheckpointSpec, DatasetSpec, ModelSpec
+from repro.weights import Networks, Wanted, WeightsAcquisition, WeightsManifest
+from repro.weights import intact_manifest as intact_weights
 from repro.workspace import free_disk_bytes
 
 
@@ -35,22 +38,47 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedWeights:
+    """Weights that are there now."""
+
+    name: str
+    """Name of the checkpoint."""
+    source: str
+    """Address or path that they came from."""
+    sha256: str
+    """Digest of the file."""
+    num_parameters: int
+    """How many numbers they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FetchSummary:
     """How a fetch ended."""
 
     fetched: tuple[Fetched, ...]
-    """What is there now, in the profile's order."""
+    """Data sets that are there now, in the profile's order."""
+    weights: tuple[FetchedWeights, ...] = ()
+    """Weights that are there now, in the order of the cells that need them."""
     problems: dict[str, DataError] = field(default_factory=dict)
-    """Why a data set is not, by name."""
+    """Why a data set or weights are not, by name."""
 
 
 def fetch(context: Context) -> FetchSummary:
-    """Prepare the data sets of the profile that are not there yet (with `--force`: all of them).
+    """Prepare the selected cells' data sets and weights that are not there yet (with `--force`: all of them).
 
     Test images that also stand in the training part are warned of by `prepare`. Raises DataError for data of the user's own
-    that cannot be used; one that cannot be fetched stands in `problems` instead, and the others go on.
+    that cannot be used, ProfileError for weights that their library does not know; what cannot be fetched stands in `problems`
+    instead, and the others go on.
     """
-    specs = context.datasets()
+    data, problems = _fetch_datasets(context)
+    context.forget_facts()
+    weights, unavailable = _fetch_weights(context)
+    context.forget_facts()
+    return FetchSummary(fetched=data, weights=weights, problems=problems | unavailable)
+
+
+def _fetch_datasets(context: Context) -> tuple[tuple[Fetched, ...], dict[str, DataError]]:
+    specs = context.wanted_datasets()
     manifests: dict[str, Manifest] = {}
     for name, spec in specs.items():
         if not spec.distribution:
@@ -63,17 +91,17 @@ def fetch(context: Context) -> FetchSummary:
     if missing:
         packed, problems = _fetch_missing(context, missing)
         manifests |= packed
-    context.forget_facts()
     rows = [
         Fetched(name=name, num_train=one.num_train, num_test=one.num_test, content_sha256=one.content_sha256)
         for name in specs
         if (one := manifests.get(name))
     ]
-    return FetchSummary(fetched=tuple(rows), problems=problems)
+    return tuple(rows), problems
 
 
 def _fetch_missing(context: Context, specs: list[DatasetSpec]) -> tuple[dict[str, Manifest], dict[str, DataError]]:
-    _require_space(context)
+    downloads, packs = context.bytes_to_fetch()
+    _require_space(context, downloads=downloads, packs=packs)
     manifests: dict[str, Manifest] = {}
     problems: dict[str, DataError] = {}
     refused: dict[str, set[int]] = {spec.name: set() for spec in specs}
@@ -151,12 +179,79 @@ def _pack(context: Context, lock: DownloadLock, spec: DatasetSpec, located: Loca
     return manifest
 
 
-def _require_space(context: Context) -> None:
-    downloads, packs = context.bytes_to_fetch()
+def _fetch_weights(context: Context) -> tuple[tuple[FetchedWeights, ...], dict[str, DataError]]:
+    """The weights of the selected cells, as far as these can be listed by now."""
+    manifests: dict[str, WeightsManifest] = {}
+    missing: dict[str, tuple[CheckpointSpec, ModelSpec]] = {}
+    checkpoints = context.checkpoints()
+    for key, (checkpoint, model) in checkpoints.items():
+        found = intact_weights(context.workspace, checkpoint, context.say, reread=context.force)
+        if found is not None and not context.force:
+            manifests[key] = found
+        else:
+            missing[key] = checkpoint, model
+    problems: dict[str, DataError] = {}
+    if missing:
+        _require_space(context, downloads=0, packs=0)
+        networks = _networks()
+        wanted = {key: Wanted.of(checkpoint, model, networks) for key, (checkpoint, model) in missing.items()}
+        brought, failed = _bring(context, wanted, networks)
+        manifests |= brought
+        for key, error in failed.items():
+            name = missing[key][0].name
+            problems[name if name not in problems else f"{name} ({key})"] = error
+    rows = [
+        FetchedWeights(name=one.name, source=one.source, sha256=one.sha256, num_parameters=one.num_parameters)
+        for key in checkpoints
+        if (one := manifests.get(key))
+    ]
+    return tuple(rows), problems
+
+
+def _bring(
+    context: Context, wanted: dict[str, Wanted], networks: Networks
+) -> tuple[dict[str, WeightsManifest], dict[str, WeightsUnavailable]]:
+    """Weights, several checkpoints at once."""
+    manifests: dict[str, WeightsManifest] = {}
+    problems: dict[str, WeightsUnavailable] = {}
+    # The downloader is left first, as for data sets.
+    with ThreadPoolExecutor(max_workers=len(wanted)) as pool, _downloader(context) as downloader:
+        acquisition = WeightsAcquisition(
+            workspace=context.workspace,
+            hosts=context.catalog.hosts,
+            lock=DownloadLock(context.workspace),
+            source_dir=context.source_dir,
+            downloader=downloader,
+            networks=networks,
+            say=context.say,
+        )
+        for key, future in {key: pool.submit(acquisition.bring, one) for key, one in wanted.items()}.items():
+            try:
+                manifests[key] = future.result()
+            except WeightsUnavailable as error:
+                problems[key] = error
+    return manifests, problems
+
+
+def _networks() -> Networks:
+    """What is asked of torch, timm and torchvision; imported here, since it takes seconds and often is not needed."""
+    from repro.models import published
+
+    return Networks(
+        library=published.library_checkpoint,
+        library_input=published.library_input,
+        input_from_config=lambda text, architecture: published.input_from_config(text, architecture=architecture),
+        inspect=published.inspect_weights,
+    )
+
+
+def _require_space(context: Context, *, downloads: int, packs: int) -> None:
+    """For so many bytes of data sets, and for the weights besides."""
+    weights = context.weights_bytes_to_fetch()
     free = free_disk_bytes(context.workspace)
-    if free < downloads + packs:
+    if free < downloads + packs + weights:
         raise DiskFull(
-            f"{downloads / 1e6:,.0f} MB must be downloaded and {packs / 1e6:,.0f} MB of images stored; "
+            f"{(downloads + weights) / 1e6:,.0f} MB must be downloaded and {packs / 1e6:,.0f} MB of images stored; "
             f"{free / 1e6:,.0f} MB are free at {context.workspace.home}.",
             remedy="Free some space, or give a --home on a larger disk.",
         )

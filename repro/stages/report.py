@@ -24,6 +24,8 @@ def report(context: Context, *, with_pdf: bool) -> ReportPaths:
         evidence.outcomes,
         {cell_id: labels == predicted for cell_id, (labels, predicted) in evidence.predictions.items()},
         [context.catalog.claims[claim] for claim in claims],
+        # A profile's own pair takes the place of a shipped one of the same name.
+        pairs=(context.catalog.pairs | {pair.name: pair for pair in context.profile.pair}).values(),
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     warnings = [*results.warnings, *_leaks(context), *evidence.problems]

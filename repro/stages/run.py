@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from repro.context import Context, source_commit
-from repro.errors import CorruptFile, DiskFull
+from repro.errors import CorruptFile, DiskFull, TrainingDiverged
 from repro.forecast import Forecast
 from repro.hardware import DeviceChoice
-from repro.messages import Done, Failed, Job, Progress
-from repro.plan import Plan, PlannedCell
+from repro.messages import Done, Failed, Job, Progress, Weights
+from repro.plan import STOPPED, Plan, PlannedCell, blocked_by, chosen_rate
 from repro.progress import Clock, Display, make_display
 from repro.records import (
     FAILURE,
@@ -45,9 +45,9 @@ class RunSummary:
     num_failed: int
     """Selected cells that failed."""
     num_blocked: int
-    """Selected cells that could not be tried: their upstream failed, or their data are not there."""
+    """Selected cells that could not be tried: what they need failed, or their data or weights are not there."""
     unfetched: tuple[str, ...]
-    """Data sets that must be fetched before all cells can be tried."""
+    """Data sets and weights that must be fetched before all cells can be tried."""
 
 
 def run(context: Context, *, seed_done: Callable[[int], None]) -> RunSummary:
@@ -56,11 +56,11 @@ def run(context: Context, *, seed_done: Callable[[int], None]) -> RunSummary:
     Raises DiskFull when there is no space left, Interrupted on a signal; what is finished stays.
     """
     plan = context.plan()
-    unfetched = _unfetched(context, plan)
     entries = [_to_redo(context, entry) for entry in context.selected(plan)] if plan.cells else []
+    unfetched = _unfetched(context, plan, entries)
     upstream_ids = {entry.upstream_id for entry in entries if entry.fingerprint and entry.status is not CellStatus.DONE}
     entries = [_cleared(context, entry, starts_others=entry.cell.id in upstream_ids) for entry in entries]
-    waiting = [entry for entry in entries if entry.fingerprint is not None and entry.status is not CellStatus.DONE]
+    waiting = [entry for entry in entries if _can_be_tried(context, entry)]
     if waiting:
         expected = context.forecast(entries, plan)
         context.say(expected.line())
@@ -100,7 +100,8 @@ class Sweep:
         self.seed_done = seed_done
         self.commit = source_commit()
         self.entries = {entry.cell.id: entry for entry in entries}
-        self.waiting = [entry.cell.id for entry in entries if entry.fingerprint and entry.status is not CellStatus.DONE]
+        self.waiting = [entry.cell.id for entry in entries if _can_be_tried(context, entry)]
+        self.rates: dict[str, tuple[float, Choice | None]] = {}
         self.running: dict[int, str] = {}
         self.clock = Clock(expected.cell_s, self.waiting, num_workers=workers.num_workers)
 
@@ -129,19 +130,24 @@ class Sweep:
 
     def _next_ready(self) -> str | None:
         for cell_id in list(self.waiting):
-            above = self._upstream(self.entries[cell_id])
-            if above is not None and above.status in (CellStatus.FAILED, CellStatus.BLOCKED) and self._is_settled(above):
-                self.waiting.remove(cell_id)
-                reason = f"its upstream cell {above.cell.id} {above.status}"
-                self.entries[cell_id] = replace(self.entries[cell_id], status=CellStatus.BLOCKED, reason=reason)
-                self._ended(None, cell_id, f"{cell_id}  blocked: {reason}")
-            elif above is None or above.status is CellStatus.DONE:
+            needs = [self.entries[need] for need in self.entries[cell_id].needs]
+            stopped = next((need for need in needs if need.status in STOPPED and self._is_settled(need)), None)
+            if stopped is not None:
+                self._block(cell_id, blocked_by(stopped))
+            elif all(need.status is CellStatus.DONE for need in needs):
+                try:
+                    self.rates[cell_id] = chosen_rate(self.entries[cell_id], self.entries)
+                except TrainingDiverged as error:
+                    self._block(cell_id, error.message)
+                    continue
                 self.waiting.remove(cell_id)
                 return cell_id
         return None
 
-    def _upstream(self, entry: PlannedCell) -> PlannedCell | None:
-        return self.entries[entry.upstream_id] if entry.upstream_id else None
+    def _block(self, cell_id: str, reason: str) -> None:
+        self.waiting.remove(cell_id)
+        self.entries[cell_id] = replace(self.entries[cell_id], status=CellStatus.BLOCKED, reason=reason)
+        self._ended(None, cell_id, f"{cell_id}  blocked: {reason}")
 
     def _is_settled(self, entry: PlannedCell) -> bool:
         return entry.cell.id not in self.waiting and entry.cell.id not in self.running.values()
@@ -153,7 +159,8 @@ class Sweep:
         from_scratch = self.context.force and self.context.is_named(entry)
         for name in (RECORD, LAST, FAILURE) if from_scratch else (FAILURE,):
             (folder / name).unlink(missing_ok=True)
-        above = self._upstream(entry)
+        lr, why = self.rates[cell_id]
+        facts = self.context.weight_facts(entry.cell.weights) if entry.cell.weights else None
         self.running[slot] = cell_id
         self.clock.started(cell_id)
         self.display.started(slot, cell_id, entry.cell.recipe.steps)
@@ -163,7 +170,11 @@ class Sweep:
                 cell=entry.cell,
                 fingerprint=entry.fingerprint,
                 upstream_fingerprint=entry.upstream_fingerprint,
-                upstream_id=above.cell.id if above else None,
+                upstream_id=entry.upstream_id,
+                weights=Weights(path=facts.path, sha256=facts.sha256, input=facts.input)
+                if facts and facts.path and facts.sha256
+                else None,
+                lr=lr,
                 keeps_weights=entry.is_upstream,
                 home=self.context.workspace.home,
                 device=self.device.device,
@@ -172,7 +183,7 @@ class Sweep:
                 bfloat16=self.device.bfloat16,
                 channels_last=self.device.channels_last,
                 device_shared=self.workers.num_workers > 1 and self.device.device != "cpu",
-                choices=device_choices(self.device),
+                choices=(*device_choices(self.device), *([why] if why else [])),
                 command=command_line(),
                 commit=self.commit,
             ),
@@ -191,7 +202,12 @@ class Sweep:
         self.entries[cell_id] = replace(entry, status=CellStatus.DONE, reason="", record=record)
         if record is not None and record.resumed_from_step is None:
             self.clock.learn(cell_id, event.total_s)
-        self._ended(slot, cell_id, f"{cell_id}  done in {event.total_s:.1f} s, test accuracy {event.test_accuracy:.3f}")
+        found = "diverged"
+        if event.test_accuracy is not None:
+            found = f"test accuracy {event.test_accuracy:.3f}"
+        elif event.dev_accuracy is not None:
+            found = f"dev accuracy {event.dev_accuracy:.3f}"
+        self._ended(slot, cell_id, f"{cell_id}  done in {event.total_s:.1f} s, {found}")
 
     def _failed(self, slot: int, event: Failed) -> None:
         if slot not in self.running:
@@ -248,14 +264,21 @@ def device_choices(device: DeviceChoice) -> tuple[Choice, ...]:
     )
 
 
-def _unfetched(context: Context, plan: Plan) -> tuple[str, ...]:
-    """Names of the data sets that cells still wait for; says them."""
-    missing = [*plan.unsized]
-    if any(entry.status is CellStatus.UNFETCHED for entry in plan.cells):
-        missing += [name for name in context.datasets().keys() - context.facts().keys() if name not in missing]
-    if missing:
-        context.say(f"warning: cells of {', '.join(sorted(missing))} wait for data: run `vitrepro fetch` first")
-    return tuple(sorted(missing))
+def _can_be_tried(context: Context, entry: PlannedCell) -> bool:
+    """Whether the cell is not done and its data and weights are there; what failed or was blocked by it is tried again."""
+    facts = context.weight_facts(entry.cell.weights) if entry.cell.weights else None
+    return entry.fingerprint is not None and entry.status is not CellStatus.DONE and not (facts and facts.problem)
+
+
+def _unfetched(context: Context, plan: Plan, entries: list[PlannedCell]) -> tuple[str, ...]:
+    """Names of the data sets and weights that selected cells still wait for; says them."""
+    waiting = [entry.cell for entry in entries if entry.status is CellStatus.UNFETCHED]
+    data = {*plan.unsized, *(cell.dataset.name for cell in waiting if cell.dataset.name not in context.facts())}
+    weights = {str(one.path or one.name) for cell in waiting if (one := cell.weights) and context.weight_facts(one) is None}
+    if missing := tuple(sorted(data | weights)):
+        what = " or ".join(filter(None, ("data" if data else "", "weights" if weights else "")))
+        context.say(f"warning: cells of {', '.join(missing)} wait for {what}: run `vitrepro fetch` first")
+    return missing
 
 
 def _to_redo(context: Context, entry: PlannedCell) -> PlannedCell:

@@ -1,7 +1,8 @@
 """Augmentation of a whole batch at once, on the device that holds it.
 
-Grey values are cropped, mirrored and changed, then normalised, then partly erased; mixing with one another (`mixing.mix`) comes
-after that. Shape letters: B batch, C channels, H height, W width. Must not know recipes' names or models. Read `augment` first.
+Grey values are cropped, brought to the model's size, mirrored and changed, then normalised, then partly erased; mixing with one
+another (`mixing.mix`) comes after that. Shape letters: B batch, C channels, H height, W width. Must not know recipes' names or
+models. Read `augment` first.
 """
 
 from collections.abc import Callable
@@ -11,24 +12,31 @@ from torch import Tensor
 from torch.nn import functional
 
 from repro.spec import Recipe
+from repro.training.enlargement import crop_and_enlarge, enlarge
 from repro.training.mixing import erase
 from repro.training.seeds import generator_for
-from repro.training.trivial_augment import trivial_augment
+from repro.training.trivial_augment import WHITE, trivial_augment
 
 
 def augment(x_BCHW: Tensor, recipe: Recipe, *, flip: bool, normalise: Callable[[Tensor], Tensor], seed: int) -> Tensor:
-    """Float images (B, C, H, W) of grey values 0 … 255 → normalised images of the same shape, each changed by its own draws.
+    """Float images (B, C, H, W) of grey values 0 … 255 → normalised images of the recipe's size, each changed by its own draws.
 
-    All draws follow from `seed`, whatever the device; only those of flip, crop and noise differ between a CPU and a GPU. `flip`
-    is the recipe's where the data set allows it.
+    All draws follow from `seed`, whatever the device; only those of flip, padded crop and noise differ between a CPU and a GPU.
+    `crop_padding` counts pixels of the images as they come. `flip` is the recipe's where the data set allows it.
     """
-    if flip or recipe.crop_padding:
-        generator = generator_for(seed, device=x_BCHW.device.type)
-        if recipe.crop_padding:
-            x_BCHW = reflect_pad_crop(x_BCHW, recipe.crop_padding, generator=generator)
-        if flip:
-            x_BCHW = random_flip(x_BCHW, generator=generator)
+    generator = generator_for(seed, device=x_BCHW.device.type)
+    if recipe.crop_padding:
+        x_BCHW = reflect_pad_crop(x_BCHW, recipe.crop_padding, generator=generator)
+    if recipe.crop_min_area < 1:
+        x_BCHW = crop_and_enlarge(x_BCHW, recipe.image_size, min_area=recipe.crop_min_area, seed=seed)
+    elif recipe.image_size is not None:
+        x_BCHW = enlarge(x_BCHW, recipe.image_size)
+    if flip:
+        x_BCHW = random_flip(x_BCHW, generator=generator)
     if recipe.trivial_augment:
+        if recipe.image_size is not None or recipe.crop_min_area < 1:
+            # It counts whole grey values and looks them up, such as Pillow leaves them.
+            x_BCHW = x_BCHW.round().clamp_(0, WHITE)
         x_BCHW = trivial_augment(x_BCHW, seed=seed)
     x_BCHW = normalise(x_BCHW)
     if recipe.erase_probability:

@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from repro.errors import TrainingDiverged
 from repro.records import EpochRow
 from repro.spec import Recipe
 from repro.training.augmentation import augment
-from repro.training.evaluation import Batches, Prefetch, evaluate, no_prefetch
-from repro.training.mixing import mix
+from repro.training.enlargement import enlarge
+from repro.training.evaluation import EVALUATION_BATCH, Batches, Prefetch, evaluate, no_prefetch
+from repro.training.freezing import enter_training_mode, only_training
+from repro.training.mixing import Mixed, Unmixed, mix
 from repro.training.optimization import learning_rate, make_optimizer
 from repro.training.precision import Precision
 from repro.training.seeds import BatchStream, derive_seed
@@ -46,10 +47,23 @@ class TrainingData:
     """Whether mirroring is allowed."""
     prefetch: Prefetch = no_prefetch
     """A hint: these positions, int64 (B,), will be asked for next."""
+    image_size: int | None = None
+    """Side in pixels to which whole images are brought for evaluation, the recipe's; None leaves them as they are."""
+    repeat_grey: bool = False
+    """Whether the one channel of `batch` is given to the model three times."""
+    evaluation_batch: int = EVALUATION_BATCH
+    """Images that are evaluated at once."""
+
+    def model_batch(self, positions_B: Tensor) -> tuple[Tensor, Tensor]:
+        """As `batch`, with the channels that the model takes: what is augmented."""
+        x_BCHW, labels_B = self.batch(positions_B)
+        return x_BCHW.repeat(1, 3, 1, 1) if self.repeat_grey else x_BCHW, labels_B
 
     def normalised_batch(self, positions_B: Tensor) -> tuple[Tensor, Tensor]:
-        """As `batch`, the images normalised: what is evaluated."""
-        x_BCHW, labels_B = self.batch(positions_B)
+        """As `model_batch`, whole images of the model's size, normalised: what is evaluated."""
+        x_BCHW, labels_B = self.model_batch(positions_B)
+        if self.image_size is not None:
+            x_BCHW = enlarge(x_BCHW, self.image_size)
         return self.normalise(x_BCHW), labels_B
 
 
@@ -80,89 +94,98 @@ def train(
     state: dict[str, Any] | None,
     save: Callable[[dict[str, Any]], None],
     progress: Callable[[int, EpochRow], None],
+    head: nn.Module | None = None,
+    micro_batch: int | None = None,
 ) -> Training:
     """Train `model` in place by `recipe` (one family's, resolved); it must lie on the device of the batches.
 
-    `state` is what `save` was last given, or None to start; a continued run ends bitwise as an undisturbed one on the CPU.
-    `progress` is called with the steps done and the newest row after each interval. Raises TrainingDiverged, naming the step.
+    `head` is the part of the model that a recipe trains alone, None where everything is trained. `micro_batch` images go
+    through the model at once, None: the whole batch. `state` is what `save` was last given, or None to start; a continued run
+    ends bitwise as an undisturbed one on the CPU. `progress` is called with the steps done and the newest row after each
+    interval. Raises TrainingDiverged, naming the step.
     """
+    assert (head is not None) == (recipe.trains == "head")
+    assert data.image_size == recipe.image_size, "what is evaluated has the size of what is trained on"
     device = next(model.parameters()).device
-    optimizer = make_optimizer(model, recipe)
-    num_images = len(data.train_positions)
-    stream = BatchStream(num_images, recipe.batch_size, seed=order_seed)
-    interval = max(math.ceil(num_images / recipe.batch_size), math.ceil(recipe.steps / INTERVALS_PER_RUN))
-    step, elapsed_before = 0, 0.0
-    rows: list[EpochRow] = []
-    best: dict[str, Any] | None = None
-    if state is not None:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, elapsed_before, best = state["step"], state["elapsed_s"], state["best"]
-        rows = [EpochRow.model_validate_json(row) for row in state["rows"]]
-    resumed_from_step = step or None
+    with only_training(head, model):
+        optimizer = make_optimizer(model, recipe)
+        num_images = len(data.train_positions)
+        stream = BatchStream(num_images, recipe.batch_size, seed=order_seed)
+        interval = max(math.ceil(num_images / recipe.batch_size), math.ceil(recipe.steps / INTERVALS_PER_RUN))
+        step, elapsed_before = 0, 0.0
+        rows: list[EpochRow] = []
+        best: dict[str, Any] | None = None
+        if state is not None:
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            step, elapsed_before, best = state["step"], state["elapsed_s"], state["best"]
+            rows = [EpochRow.model_validate_json(row) for row in state["rows"]]
+        resumed_from_step = step or None
 
-    started = time.perf_counter()
-    upcoming = data.train_positions[stream.indices(step)]
-    while step < recipe.steps:
-        first, last = step, min(step + interval, recipe.steps)
-        losses = torch.zeros(last - first, device=device)
-        num_correct = torch.zeros((), device=device, dtype=torch.int64)
-        model.train()
-        for step in range(first, last):
-            positions, upcoming = upcoming, data.train_positions[stream.indices(step + 1)]
-            losses[step - first], correct = train_step(
-                model,
-                optimizer,
-                data,
-                recipe,
-                positions,
-                upcoming_B=upcoming if step + 1 < recipe.steps else None,
-                step=step,
-                precision=precision,
-                augmentation_seed=augmentation_seed,
-            )
-            num_correct += correct
-        step = last
-        check_losses(losses, first_step=first, limit=recipe.divergence_factor * math.log(data.num_classes))
+        started = time.perf_counter()
+        upcoming = data.train_positions[stream.indices(step)]
+        while step < recipe.steps:
+            first, last = step, min(step + interval, recipe.steps)
+            losses = torch.zeros(last - first, device=device)
+            num_correct = torch.zeros((), device=device, dtype=torch.int64)
+            enter_training_mode(model, head)
+            for step in range(first, last):
+                positions, upcoming = upcoming, data.train_positions[stream.indices(step + 1)]
+                losses[step - first], correct = train_step(
+                    model,
+                    optimizer,
+                    data,
+                    recipe,
+                    positions,
+                    upcoming_B=upcoming if step + 1 < recipe.steps else None,
+                    step=step,
+                    precision=precision,
+                    augmentation_seed=augmentation_seed,
+                    micro_batch=micro_batch,
+                )
+                num_correct += correct
+            step = last
+            check_losses(losses, first_step=first, limit=recipe.divergence_factor * math.log(data.num_classes))
 
-        dev = None
-        if len(data.dev_positions):
-            dev = evaluate(
-                model,
-                data.normalised_batch,
-                positions_N=data.dev_positions,
-                precision=precision,
-                prefetch=data.prefetch,
+            dev = None
+            if len(data.dev_positions):
+                dev = evaluate(
+                    model,
+                    data.normalised_batch,
+                    positions_N=data.dev_positions,
+                    precision=precision,
+                    prefetch=data.prefetch,
+                    batch_images=data.evaluation_batch,
+                )
+                if not math.isfinite(dev.loss):
+                    raise TrainingDiverged(f"The dev loss became {dev.loss} after step {step}.", remedy=LOWER_THE_RATE)
+                # A tie goes to the later weights: a small dev split has many, and the schedule ends where it means to.
+                if recipe.select == "best_dev" and (best is None or dev.accuracy >= best["accuracy"]):
+                    weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+                    best = {"accuracy": dev.accuracy, "step": step, "model": weights}
+            rows.append(
+                EpochRow(
+                    step=step,
+                    epoch=step * recipe.batch_size / num_images,
+                    lr=learning_rate(step - 1, recipe),
+                    train_loss=float(losses.mean()),
+                    train_accuracy=int(num_correct) / ((last - first) * recipe.batch_size),
+                    dev_loss=dev.loss if dev else None,
+                    dev_accuracy=dev.accuracy if dev else None,
+                    elapsed_s=elapsed_before + time.perf_counter() - started,
+                )
             )
-            if not math.isfinite(dev.loss):
-                raise TrainingDiverged(f"The dev loss became {dev.loss} after step {step}.", remedy=LOWER_THE_RATE)
-            # A tie goes to the later weights: a small dev split has many, and the schedule ends where it means to.
-            if recipe.select == "best_dev" and (best is None or dev.accuracy >= best["accuracy"]):
-                weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-                best = {"accuracy": dev.accuracy, "step": step, "model": weights}
-        rows.append(
-            EpochRow(
-                step=step,
-                epoch=step * recipe.batch_size / num_images,
-                lr=learning_rate(step - 1, recipe),
-                train_loss=float(losses.mean()),
-                train_accuracy=int(num_correct) / ((last - first) * recipe.batch_size),
-                dev_loss=dev.loss if dev else None,
-                dev_accuracy=dev.accuracy if dev else None,
-                elapsed_s=elapsed_before + time.perf_counter() - started,
+            save(
+                {
+                    "step": step,
+                    "elapsed_s": rows[-1].elapsed_s,
+                    "best": best,
+                    "rows": [row.model_dump_json() for row in rows],
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                }
             )
-        )
-        save(
-            {
-                "step": step,
-                "elapsed_s": rows[-1].elapsed_s,
-                "best": best,
-                "rows": [row.model_dump_json() for row in rows],
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-            }
-        )
-        progress(step, rows[-1])
+            progress(step, rows[-1])
 
     chosen = best if recipe.select == "best_dev" else None
     if chosen is not None:
@@ -187,21 +210,22 @@ def train_step(
     step: int,
     precision: Precision,
     augmentation_seed: int,
+    micro_batch: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One optimizer step; returns loss and number of correct answers as scalars on the device, without waiting for them.
 
     `upcoming_B` are the next step's positions, None at the end of the run. An answer on a mixed image is correct if it is the
-    label with the larger share.
+    label with the larger share. In micro-batches the gradients of the parts add up to that of the mean over the whole batch.
     """
-    x_BCHW, labels_B = data.batch(positions_B)
+    x_BCHW, labels_B = data.model_batch(positions_B)
     if upcoming_B is not None:
         data.prefetch(upcoming_B)
     seed = derive_seed("step", augmentation_seed, step)
     flip = recipe.flip and data.flip_keeps_label
     x_BCHW = augment(x_BCHW, recipe, flip=flip, normalise=data.normalise, seed=seed)
-    mixed = None
+    images: Mixed | Unmixed = Unmixed(x_BCHW=x_BCHW, labels_B=labels_B)
     if recipe.mixes:
-        mixed = mix(
+        images = mix(
             x_BCHW,
             labels_B,
             mixup_alpha=recipe.mixup_alpha,
@@ -209,21 +233,23 @@ def train_step(
             probability=recipe.mix_probability,
             seed=seed,
         )
-        x_BCHW, labels_B = mixed.x_BCHW, mixed.main_labels()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, recipe)
-    with precision.autocast():
-        logits_BK = model(x_BCHW)
-    if mixed is not None:
-        loss = mixed.loss(logits_BK.float(), label_smoothing=recipe.label_smoothing)
-    else:
-        loss = functional.cross_entropy(logits_BK.float(), labels_B, label_smoothing=recipe.label_smoothing)
     optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
+    loss = torch.zeros((), device=labels_B.device)
+    num_correct = torch.zeros((), device=labels_B.device, dtype=torch.int64)
+    for part in images.split(micro_batch or len(labels_B)):
+        with precision.autocast():
+            logits_BK = model(part.x_BCHW)
+        share = len(part.labels_B) / len(labels_B)
+        part_loss = share * part.loss(logits_BK.float(), label_smoothing=recipe.label_smoothing)
+        torch.autograd.backward(part_loss)
+        loss += part_loss.detach()
+        num_correct += (logits_BK.argmax(dim=1) == part.main_labels()).sum()
     if recipe.clip_norm is not None:
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm, foreach=True)
     optimizer.step()
-    return loss.detach(), (logits_BK.argmax(dim=1) == labels_B).sum()
+    return loss, num_correct
 
 
 def check_losses(losses: Tensor, *, first_step: int, limit: float) -> None:

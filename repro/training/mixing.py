@@ -27,6 +27,29 @@ ERASING_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unmixed:
+    """A batch of which each image shows itself; what `Mixed` can do."""
+
+    x_BCHW: Tensor
+    """Images, float (B, C, H, W)."""
+    labels_B: Tensor
+    """Their labels, int64 (B,)."""
+
+    def loss(self, logits_BK: Tensor, *, label_smoothing: float) -> Tensor:
+        """Mean cross-entropy of float logits in nats; a scalar."""
+        return functional.cross_entropy(logits_BK, self.labels_B, label_smoothing=label_smoothing)
+
+    def main_labels(self) -> Tensor:
+        """The labels, int64 (B,)."""
+        return self.labels_B
+
+    def split(self, num_images: int) -> list["Unmixed"]:
+        """The batch in parts of `num_images`; the last one has what is left."""
+        parts = zip(torch.split(self.x_BCHW, num_images), torch.split(self.labels_B, num_images), strict=True)
+        return [Unmixed(x_BCHW=x_BCHW, labels_B=labels_B) for x_BCHW, labels_B in parts]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mixed:
     """A batch of which each image shows two, and how much of each."""
 
@@ -50,6 +73,15 @@ class Mixed:
     def main_labels(self) -> Tensor:
         """The label with the larger share of each image, its own where they are equal, int64 (B,)."""
         return torch.where(self.share_B >= 0.5, self.labels_B, self.partner_labels_B)
+
+    def split(self, num_images: int) -> list["Mixed"]:
+        """The batch in parts of `num_images`, mixed as it was; the last one has what is left."""
+        tensors = (self.x_BCHW, self.labels_B, self.partner_labels_B, self.share_B)
+        parts = zip(*(torch.split(tensor, num_images) for tensor in tensors), strict=True)
+        return [
+            Mixed(x_BCHW=x_BCHW, labels_B=labels_B, partner_labels_B=partner_labels_B, share_B=share_B)
+            for x_BCHW, labels_B, partner_labels_B, share_B in parts
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

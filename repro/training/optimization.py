@@ -15,13 +15,14 @@ NEVER_DECAYED = ("cls_token", "pos_embed")
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW or Nesterov SGD over two groups: layer weights with weight decay, everything else without."""
+    """AdamW or SGD over two groups of what is not frozen: layer weights with weight decay, everything else without."""
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     decayed = [parameter for name, parameter in named if parameter.ndim >= 2 and name not in NEVER_DECAYED]
     others = [parameter for name, parameter in named if parameter.ndim < 2 or name in NEVER_DECAYED]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True)
+        nesterov = recipe.nesterov and recipe.momentum > 0
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, recipe.adam_beta2), fused=True)
 
 

@@ -11,7 +11,7 @@ import pytest
 from toy_downloads import CONTENT, OTHER, PAGE, PATIENT, QUICK, Fetch, Remembering, leave_part, refused, remote
 from unruly_server import UnrulyServer
 
-from repro.download import Address, Downloader
+from repro.download import Address, Downloader, DownloadFailed
 from repro.errors import DiskFull, EnvironmentProblem
 
 
@@ -150,6 +150,26 @@ def test_a_file_that_is_here_needs_no_request(server: UnrulyServer, fetch: Fetch
     destination.write_bytes(CONTENT)
     assert fetch(remote(server.serve("f", CONTENT), pinned=pinned)) == CONTENT
     assert server.requests == []
+
+
+def test_the_first_digits_of_a_digest_are_verified_too(server: UnrulyServer, fetch: Fetch) -> None:
+    digits = hashlib.sha256(CONTENT).hexdigest()[:8]
+    wrong = replace(remote(server.serve("wrong", OTHER), pinned=False), sha256_prefix=digits)
+    found = hashlib.sha256(OTHER).hexdigest()
+    assert f"by its name the sha256 begins with {digits}, found {found}" in refused(fetch, wrong)
+    begun = server.serve("begun", CONTENT, drop_after=1000, ignores_range=True)
+    right = replace(remote(begun, server.serve("f", CONTENT), pinned=False), sha256_prefix=digits)
+    assert fetch(right) == CONTENT
+    assert server.ranges("f") == ["bytes=1000-"], "they hold every copy to the same bytes"
+
+
+def test_how_the_only_host_refused_is_told_apart(server: UnrulyServer, destination: Path, display: Remembering) -> None:
+    missing, broken = server.serve("f", status_always=403), server.serve("g", status_always=503)
+    with Downloader(display=display, patience=QUICK) as downloader:
+        for urls, status in (([missing], 403), ([broken], None), ([missing, missing], None)):
+            with pytest.raises(DownloadFailed) as caught:
+                downloader.get_all([(remote(*urls), destination)])
+            assert caught.value.status == status
 
 
 @pytest.mark.parametrize("content", [OTHER, b"", CONTENT + b"x"], ids=["wrong", "empty", "longer"])

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from library_toys import DEIT, LIBRARY, SWIN, trained
+from library_toys import build as library_model
 from safetensors.torch import save_file
 
 from repro.catalog import load_catalog
 from repro.errors import CorruptFile, ProfileError
 from repro.models.build import build_model, load_backbone
+from repro.models.heads import head_of
 from repro.models.vit import VisionTransformer
 
 
@@ -31,6 +34,20 @@ def test_the_backbone_is_taken_and_the_head_stays_zero(name: str, tmp_path: Path
             assert not tensor.any()
         else:
             assert torch.equal(tensor, upstream.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_the_backbone_of_a_librarys_model_is_taken_too(name: str, tmp_path: Path) -> None:
+    spec = LIBRARY[name]
+    upstream, model = trained(spec, image_size=64), library_model(spec, image_size=64, num_classes=3)
+    save_file(upstream.state_dict(), tmp_path / "w.safetensors")
+    load_backbone(model, tmp_path / "w.safetensors")
+    head = f"{head_of(model)}."
+    for key, tensor in model.state_dict().items():
+        assert not tensor.any() if key.startswith(head) else torch.equal(tensor, upstream.state_dict()[key]), key
+    other = library_model(SWIN if spec is not SWIN else DEIT, image_size=64)
+    with pytest.raises(CorruptFile, match="holds other weights than the model needs"):
+        load_backbone(other, tmp_path / "w.safetensors")
 
 
 def test_another_architecture_is_refused(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_good_machine_is_ok_throughout_and_gets_a_forecast(context: Context) -
     assert [found.name for found in result.lines] == ["python", "nvml", "device", "cores", "memory", "home", "data", "disk"]
     assert all(found.message for found in result.lines)
     assert all(found.remedy for found in result.lines if found.level is not Level.OK)
-    assert line(result, "data").message == "all data sets of the profile are there"
+    assert line(result, "data").message == "all data sets and weights of the profile are there"
     assert result.forecast is not None
     assert result.forecast.num_cells == result.forecast.num_done == spine.NUM_CELLS
 

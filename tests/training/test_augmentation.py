@@ -8,6 +8,7 @@ from training_toy import RECIPE, STRONG
 
 from repro.spec import Recipe
 from repro.training.augmentation import augment, random_flip, reflect_pad_crop
+from repro.training.enlargement import crop_and_enlarge, enlarge
 from repro.training.mixing import erase
 from repro.training.trivial_augment import trivial_augment
 
@@ -94,4 +95,47 @@ def test_the_batch_given_stays_as_it_was() -> None:
     x_BCHW = greys(32, 3, 8, 8)
     kept = x_BCHW.clone()
     augment(x_BCHW, STRONG, flip=True, normalise=normalise, seed=1)
+    assert torch.equal(x_BCHW, kept)
+
+
+def test_images_are_cropped_at_their_own_size_then_enlarged_then_mirrored() -> None:
+    x_BCHW = greys(32, 3, 8, 8)
+    moved = reflect_pad_crop(x_BCHW, 2, generator=(draws := generator(5)))
+    cut = crop_and_enlarge(moved, 12, min_area=0.3, seed=5)
+    expected = normalise(random_flip(cut, generator=draws))
+    assert torch.equal(augmented(x_BCHW, flip=True, crop_padding=2, crop_min_area=0.3, image_size=12), expected)
+
+
+def test_a_size_alone_takes_the_whole_image_and_a_share_alone_keeps_the_size() -> None:
+    x_BCHW = greys(16, 3, 8, 8)
+    assert torch.equal(augmented(x_BCHW, image_size=12), normalise(enlarge(x_BCHW, 12)))
+    cut = crop_and_enlarge(x_BCHW, 8, min_area=0.3, seed=5)
+    assert torch.equal(augmented(x_BCHW, crop_min_area=0.3), normalise(cut))
+    assert torch.equal(augmented(x_BCHW, image_size=8), normalise(x_BCHW))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"image_size": 20}, {"crop_min_area": 0.2}, {"image_size": 5, "crop_min_area": 0.2}], ids=str
+)
+def test_trivial_augment_is_given_whole_grey_values_of_enlarged_images(changes: dict[str, object]) -> None:
+    # Black beside white overshoots on both sides; equalising would look for a grey value of -20.
+    x_BCHW = 255 * (torch.arange(8) // 4).float().expand(200, 3, 8, 8)
+    got = augmented(x_BCHW, trivial_augment=True, **changes) * 50 + 100
+    torch.testing.assert_close(got, got.round().clamp(0, 255), rtol=0, atol=1e-3)
+
+
+def test_enlarging_and_cropping_do_not_alter_other_draws() -> None:
+    x_BCHW = torch.arange(8.0).expand(64, 3, 8, 8)
+    is_mirrored = augmented(x_BCHW, flip=True).diff(dim=3).mean(dim=(1, 2, 3)) < 0
+    is_mirrored_too = augmented(x_BCHW, flip=True, image_size=16, crop_min_area=0.5).diff(dim=3).mean(dim=(1, 2, 3)) < 0
+    assert 0 < is_mirrored.sum() < 64
+    assert torch.equal(is_mirrored, is_mirrored_too)
+
+
+def test_the_enlarged_batch_given_stays_as_it_was() -> None:
+    x_BCHW = greys(32, 3, 8, 8)
+    kept = x_BCHW.clone()
+    for size in (8, 12):
+        augmented(x_BCHW, flip=True, image_size=size, crop_min_area=0.5, trivial_augment=True, erase_probability=0.5)
+        augmented(x_BCHW, image_size=size, trivial_augment=True)
     assert torch.equal(x_BCHW, kept)

@@ -1,0 +1,98 @@
+"""What a cell writes beside its record: log, resumable state, weights; and the surroundings that the record tells.
+
+Must not know how a cell trains. Read `resumable_state` first.
+"""
+
+import hashlib
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from safetensors.torch import save
+from torch import nn
+
+from repro import __version__
+from repro.errors import CorruptFile
+from repro.hardware import processor_name, usable_cores
+from repro.messages import Job
+from repro.records import EPOCHS, FAILURE, LAST, PREDICTIONS, RECORD, WEIGHTS, Environment, EpochRow
+from repro.training.checkpoint import load_state
+from repro.workspace import move_aside, write_atomically
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "matplotlib", "pillow")
+"""Packages whose versions can change numbers."""
+
+
+def describe_environment(job: Job) -> Environment:
+    """Versions and hardware as the record keeps them."""
+    return Environment(
+        vitrepro=__version__,
+        commit=job.commit,
+        python=platform.python_version(),
+        packages={name: importlib.metadata.version(name) for name in PACKAGES},
+        platform=f"{platform.system()} {platform.release()} {platform.machine()}",
+        processor=processor_name(),
+        num_cores=usable_cores(),
+        device=job.device_name,
+        driver=job.driver,
+        command=job.command,
+    )
+
+
+class Log:
+    """Appends timed lines to the cell's `log.txt`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, line: str) -> None:
+        """Append a line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{now()} {line}\n")
+
+
+def follower(log: Log, progress: Callable[[int], None]) -> Callable[[int, EpochRow], None]:
+    """What the loop calls after each interval: logs the row, and passes the steps on."""
+
+    def follow(step: int, row: EpochRow) -> None:
+        log(f"step {step} loss {row.train_loss:.4f} training accuracy {row.train_accuracy:.4f}")
+        progress(step)
+
+    return follow
+
+
+def resumable_state(folder: Path, fingerprint: str, log: Log) -> dict[str, object] | None:
+    """What an interrupted run has left, or None; everything else that an earlier attempt has left is removed."""
+    # What a killed worker was writing, and what belongs to an earlier result that is being redone.
+    for path in (*folder.glob(".*.tmp"), *(folder / name for name in (FAILURE, RECORD, PREDICTIONS, EPOCHS, WEIGHTS))):
+        path.unlink(missing_ok=True)
+    try:
+        state = load_state(folder / LAST, fingerprint=fingerprint)
+    except CorruptFile as error:
+        aside = move_aside(folder / LAST)
+        log(f"{error.message} Moved to {aside.name}; the cell starts again.")
+        print(f"{error.message} Moved to {aside.name}; the cell starts again.", file=sys.stderr)  # noqa: T201
+        return None
+    if state is not None:
+        log(f"resumed after step {state['step']}")
+    return state
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write all weights as safetensors."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_atomically(path, save(tensors))
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file, read piece by piece: weights have gigabytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def now() -> str:
+    """UTC time, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,168 @@
+"""Results -> the page: what the templates are given, computed by pure code, and the rendering itself.
+
+It arranges numbers that stand in `Results`; the first sentence comes from `repro.headline`.
+Must not know files, records or the PDF. Read `build_page` first.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro.analysis.results import CellRow, ClaimResult, Results, Verdict
+from repro.analysis.wording import measure_in_words
+from repro.catalog import Catalog
+from repro.figures import Figures
+from repro.formatting import FAMILY_NAMES, FILTERS
+from repro.headline import headline
+from repro.page.checkpoints import Checkpoints, checkpoints_of
+from repro.page.protocol import ModelRow, RecipeColumn, model_rows, recipe_columns
+from repro.page.rates import SearchTable, search_tables
+from repro.page.training import ConvergenceCheck, TrainingRow, convergence_checks, training_rows
+from repro.plan import datasets_of
+from repro.records import CellStatus
+from repro.spec import DatasetSpec, Profile
+from repro.svg import Figure
+
+PAPER_BIBTEX = """\
+@inproceedings{dosovitskiy2021image,
+  title     = {An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale},
+  author    = {Alexey Dosovitskiy and Lucas Beyer and Alexander Kolesnikov and Dirk Weissenborn and Xiaohua Zhai and
+               Thomas Unterthiner and Mostafa Dehghani and Matthias Minderer and Georg Heigold and Sylvain Gelly and
+               Jakob Uszkoreit and Neil Houlsby},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2021},
+  url       = {https://arxiv.org/abs/2010.11929}
+}"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """A claim or an observation with what its numbers mean."""
+
+    result: ClaimResult
+    figure: Figure | None
+    anchor: str
+    """Its id in the page."""
+    measure: str
+    """What is measured, in words."""
+    unit: str
+    """Of the value on the accuracy scale."""
+    decisive: str
+    """Which of several points is quoted; empty where there is one."""
+    has_faint_points: bool
+    """Whether the figure shows points that the claim is not made for beside those that count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Everything that the templates show."""
+
+    results: Results
+    profile: Profile
+    figures: Figures
+    headline: str
+    tally: dict[Verdict, int]
+    """Number of ledger entries by verdict, every verdict named."""
+    claims: tuple[LedgerEntry, ...]
+    observations: tuple[LedgerEntry, ...]
+    num_done: int
+    """Finished cells."""
+    status_counts: dict[CellStatus, int]
+    """Cells by status, absent ones left out."""
+    unfinished: tuple[CellRow, ...]
+    """Cells that are not done."""
+    cell_seconds: float
+    """Seconds of all finished cells together."""
+    energy_j: float | None
+    """Joules of all finished cells together; None unless every one has its own measurement."""
+    cell_anchors: dict[str, str]
+    """Id in the page of each cell's row, by cell id."""
+    training: tuple[TrainingRow, ...]
+    checks: tuple[ConvergenceCheck, ...]
+    datasets: tuple[DatasetSpec, ...]
+    recipes: tuple[RecipeColumn, ...]
+    models: tuple[ModelRow, ...]
+    checkpoints: Checkpoints | None
+    """Published weights; None where no cell starts from any."""
+    searches: tuple[SearchTable, ...]
+    """Searches for learning rates, by recipe."""
+    bibtex: str
+
+
+def build_page(*, profile: Profile, results: Results, figures: Figures, catalog: Catalog) -> Page:
+    """Arrange the results for the templates. Raises ProfileError where the profile names what nobody knows."""
+    done = [row for row in results.cells if row.status is CellStatus.DONE]
+    tally = dict.fromkeys(Verdict, 0)
+    for result in results.claims:
+        if result.verdict is not None:
+            tally[result.verdict] += 1
+    statuses = [row.status for row in results.cells]
+    energies = [row.energy_j for row in done if row.energy_j is not None and not row.device_shared]
+    return Page(
+        results=results,
+        profile=profile,
+        figures=figures,
+        headline=headline(results),
+        tally=tally,
+        claims=_entries(results.claims, figures.claims, "claim"),
+        observations=_entries(results.observations, figures.observations, "observation"),
+        num_done=len(done),
+        status_counts={status: statuses.count(status) for status in CellStatus if status in statuses},
+        unfinished=tuple(row for row in results.cells if row.status is not CellStatus.DONE),
+        cell_seconds=sum(row.total_s or 0.0 for row in done),
+        energy_j=sum(energies) if energies and len(energies) == len(done) else None,
+        cell_anchors={row.id: f"cell-{number}" for number, row in enumerate(results.cells, 1)},
+        training=training_rows(done),
+        checks=convergence_checks(results.cells),
+        datasets=tuple(datasets_of(profile, catalog).values()),
+        recipes=recipe_columns(profile, catalog),
+        models=model_rows(profile, catalog, results.cells),
+        checkpoints=checkpoints_of(profile, results, catalog),
+        searches=search_tables(results.cells),
+        bibtex=PAPER_BIBTEX,
+    )
+
+
+def render_html(page: Page) -> str:
+    """The whole page as one HTML text: CSS and figures inline, names escaped, no script."""
+    import jinja2
+
+    folder = templates_dir()
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    environment.globals["family_names"] = FAMILY_NAMES
+    stylesheet = (folder / "report.css").read_text(encoding="utf-8")
+    return environment.get_template("report.html").render(page=page, results=page.results, stylesheet=stylesheet)
+
+
+def templates_dir() -> Path:
+    """The folder of templates: inside the installed package, or beside it in a source tree."""
+    package = Path(__file__).parent.parent
+    inside = package / "report_templates"
+    return inside if inside.is_dir() else package.parent / "report_templates"
+
+
+def _entries(results: tuple[ClaimResult, ...], figures: tuple[Figure | None, ...], kind: str) -> tuple[LedgerEntry, ...]:
+    entries = []
+    for number, (result, figure) in enumerate(zip(results, figures, strict=True), 1):
+        measure, unit = measure_in_words(result.claim)
+        which = "weakest" if result.claim.quantifier == "every" else "strongest"
+        # Where some points are inside the claim's scope, only those can decide.
+        num_counting = sum(point.in_scope for point in result.points) or len(result.points)
+        entries.append(
+            LedgerEntry(
+                result=result,
+                figure=figure,
+                anchor=f"{kind}-{number}-entry",
+                measure=measure,
+                unit=unit,
+                decisive=f"the {which} of {num_counting}" if num_counting > 1 else "",
+                has_faint_points=num_counting < len(result.points),
+            )
+        )
+    return tuple(entries)

@@ -273,11 +273,16 @@ def image_budget_bytes(*, device: str) -> tuple[int, str]:
 def activation_budget_bytes(*, device: str) -> tuple[int, str]:
     """Bytes that one training step's activations may fill on the device, and whence the number, in a few words.
 
-    Half of a GPU's free memory (gradients, optimizer state and work space need the rest), an eighth of a CPU's.
+    Half of a GPU's free memory (gradients, optimizer state and work space need the rest). Of a CPU's an eighth of all there is,
+    free or not, so that a resumed cell finds the same number and ends bitwise as an undisturbed one.
     """
-    free_bytes = _free_bytes(device)
-    share, words = (2, "half") if device.startswith("cuda") else (8, "an eighth")
-    return free_bytes // share, f"{words} of {free_bytes / 2**30:.1f} GiB free"
+    if device.startswith("cuda"):
+        free_bytes = _free_bytes(device)
+        return free_bytes // 2, f"half of {free_bytes / 2**30:.1f} GiB free"
+    total_bytes = int(psutil.virtual_memory().total)
+    with contextlib.suppress(OSError, ValueError):
+        total_bytes = min(total_bytes, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return total_bytes // 8, f"an eighth of {total_bytes / 2**30:.1f} GiB"
 
 
 def _free_bytes(device: str) -> int:

@@ -29,8 +29,10 @@ PROBE_S = 10.0
 """About how long a probe may take; where steps are slow it makes fewer of them, at least `LEAST_STEPS`."""
 LEAST_STEPS = 2
 """Timed steps that a probe makes in any case."""
+FEWEST_IMAGES = 2
+"""Images that are timed in any case: BatchNorm takes its statistics from no fewer."""
 FEW_IMAGES = 4
-"""Images that are timed in any case."""
+"""So many need no look at the memory."""
 TRAINED_TO_EVALUATED = 3
 """A training step costs an image about three times its evaluation: forward, and twice that backward."""
 LIBRARY_CHANNELS = 3
@@ -120,7 +122,7 @@ def measure_step(probe: Probe) -> Measured:
 
 
 def _seconds_an_image(model: nn.Module, num_channels: int, image_size: int, device: str, precision: Precision) -> float:
-    """Seconds of an image's evaluation, after a warm-up, from a few images and, where those are fast, from a whole batch."""
+    """Seconds of an image's evaluation: of a single one where that is slow, else of a few, else of a whole batch."""
     whole = evaluation_batch(image_size, device)
 
     def run(num_images: int) -> float:
@@ -134,19 +136,24 @@ def _seconds_an_image(model: nn.Module, num_channels: int, image_size: int, devi
 
     model.eval()
     with torch.inference_mode(), precision.autocast():
-        run(1)
-        image_s = run(min(FEW_IMAGES, whole))
-        return run(whole) if image_s * whole < PROBE_S / 5 else image_s
+        run(1)  # starts the device's libraries
+        image_s = run(1)
+        for num_images in (min(FEW_IMAGES, whole), whole):
+            if image_s * num_images < PROBE_S / 5:
+                image_s = run(num_images)
+        return image_s
 
 
 def _images_to_time(
     model: nn.Module, recipe: Recipe, image_s: float, shape: tuple[int, int, int], precision: Precision
 ) -> tuple[int, int]:
     """How many images of a batch to time, and how many of them go through the model at once."""
-    affordable = max(FEW_IMAGES, int(PROBE_S / LEAST_STEPS / (TRAINED_TO_EVALUATED * image_s)))
+    affordable = max(FEWEST_IMAGES, int(PROBE_S / LEAST_STEPS / (TRAINED_TO_EVALUATED * image_s)))
     timed = fitting_micro_batch(recipe.batch_size, 1, min(affordable, recipe.batch_size))
     if recipe.is_probe:
         return timed, min(timed, evaluation_batch(shape[-1], precision.device_type))
+    if timed <= FEW_IMAGES:
+        return timed, timed
     budget_bytes, _ = activation_budget_bytes(device=precision.device_type)
     micro_batch = fitting_micro_batch(timed, saved_bytes_per_image(model, shape=shape, precision=precision), budget_bytes)
     return timed, min(micro_batch, recipe.micro_batch or micro_batch)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pynvml
 import pytest
 import torch
@@ -15,6 +16,7 @@ from repro.hardware import (
     EnergyMeter,
     Gpu,
     GpuSurvey,
+    activation_budget_bytes,
     available_memory_bytes,
     choose_device,
     cuda_problem,
@@ -206,3 +208,11 @@ def test_memory_for_images_that_is_no_number_is_an_error(stated: str, monkeypatc
     monkeypatch.setenv("VITREPRO_IMAGES_ON_DEVICE_GIB", stated)
     with pytest.raises(EnvironmentProblem, match=r"VITREPRO_IMAGES_ON_DEVICE_GIB is '.*', which is not a number of GiB"):
         image_budget_bytes(device="cpu")
+
+
+def test_activations_may_fill_a_share_of_memory_that_does_not_change_with_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget, words = activation_budget_bytes(device="cpu")
+    monkeypatch.setattr("repro.hardware.available_memory_bytes", lambda: 1)
+    assert activation_budget_bytes(device="cpu") == (budget, words)
+    assert 2**26 < budget < psutil.virtual_memory().total // 7
+    assert words.startswith("an eighth of")

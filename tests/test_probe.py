@@ -69,4 +69,4 @@ def test_fewer_images_are_timed_where_a_batch_takes_too_long_and_the_time_is_sca
     monkeypatch.setattr("repro.probe.train_step", counted)
     monkeypatch.setattr("repro.probe.PROBE_S", 0.0)
     measure_step(probe_of(VIT, RECIPE.model_copy(update={"batch_size": 64}), num_steps=2))
-    assert set(sizes) == {4}
+    assert set(sizes) == {2}

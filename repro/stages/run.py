@@ -62,7 +62,8 @@ def run(context: Context, *, seed_done: Callable[[int], None]) -> RunSummary:
     entries = [_cleared(context, entry, starts_others=entry.cell.id in upstream_ids) for entry in entries]
     waiting = [entry for entry in entries if _can_be_tried(context, entry)]
     if waiting:
-        expected = context.forecast(entries, plan)
+        # What cannot be tried is neither timed nor counted.
+        expected = context.forecast(waiting + [entry for entry in entries if entry.status is CellStatus.DONE], plan)
         context.say(expected.line())
         device = replace(context.device, num_workers=min(context.device.num_workers, len(waiting)))
         display = make_display(len(waiting), context.say)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from repro.hardware import activation_budget_bytes
 from repro.messages import Measured, Probe
-from repro.models.build import build_model
+from repro.models.build import build_model, channels_of
 from repro.models.heads import head_of
 from repro.models.macs import count_parameters
 from repro.spec import Recipe
@@ -35,8 +35,6 @@ FEW_IMAGES = 4
 """So many need no look at the memory."""
 TRAINED_TO_EVALUATED = 3
 """A training step costs an image about three times its evaluation: forward, and twice that backward."""
-LIBRARY_CHANNELS = 3
-"""What the libraries' models take; grey images are repeated."""
 MIDDLE_GREY, GREY_DEVIATION = 127.5, 73.9
 """Mean and standard deviation of even random grey values 0 … 255."""
 
@@ -51,7 +49,7 @@ def measure_step(probe: Probe) -> Measured:
     generator = generator_for(0)
     recipe = probe.recipe
     image_size = recipe.image_size or probe.image_size
-    num_channels = max(probe.num_channels, LIBRARY_CHANNELS) if probe.model.library_name else probe.num_channels
+    num_channels = channels_of(probe.model, probe.num_channels)
     model = build_model(
         probe.model,
         image_size=image_size,

@@ -14,7 +14,7 @@ from repro.datasets import Pack
 from repro.errors import CorruptFile
 from repro.hardware import activation_budget_bytes
 from repro.messages import Job, Weights
-from repro.models.build import build_model, load_backbone
+from repro.models.build import build_model, channels_of, load_backbone
 from repro.models.heads import LINEAR, head_of, uses_batch_norm
 from repro.models.published import load_published
 from repro.records import WEIGHTS, Choice
@@ -24,9 +24,6 @@ from repro.training.memory import fitting_micro_batch, saved_bytes_per_image
 from repro.training.precision import Precision
 from repro.training.seeds import generator_for
 from repro.workspace import Workspace
-
-LIBRARY_CHANNELS = 3
-"""What the libraries' models take; grey images are repeated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +57,7 @@ def make_start(job: Job, pack: Pack, recipe: Recipe, precision: Precision, *, se
     """
     cell, manifest = job.cell, pack.manifest
     image_size = recipe.image_size or manifest.image_size
-    num_channels = manifest.num_channels if cell.model.library_name is None else LIBRARY_CHANNELS
+    num_channels = channels_of(cell.model, manifest.num_channels)
     model: nn.Module = build_model(
         cell.model,
         image_size=image_size,

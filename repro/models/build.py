@@ -17,6 +17,9 @@ from repro.models.resnet import ResNet, initialise_resnet
 from repro.models.vit import VisionTransformer, initialise_vit
 from repro.spec import ModelSpec
 
+LIBRARY_CHANNELS = 3
+"""What the libraries' published weights take."""
+
 
 def build_model(
     spec: ModelSpec, *, image_size: int, num_channels: int, num_classes: int, generator: torch.Generator
@@ -38,6 +41,11 @@ def build_model(
     else:
         initialise_resnet(model, generator=generator)
     return model
+
+
+def channels_of(spec: ModelSpec, num_channels: int) -> int:
+    """Channels that the model is given of images with `num_channels`: the libraries' models take three, grey is repeated."""
+    return num_channels if spec.library_name is None else LIBRARY_CHANNELS
 
 
 def inhouse_model(spec: ModelSpec, *, image_size: int, num_channels: int, num_classes: int) -> VisionTransformer | ResNet:

@@ -8,12 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from repro.catalog import load_catalog, shipped_profiles
+from repro.catalog import load_catalog, load_profile, shipped_profiles
 from repro.errors import ExitCode
+from repro.plan import make_plan
+from repro.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PACKAGE_PARTS = sorted(path.name for path in (ROOT / "repro").iterdir() if path.is_dir() and not path.name.startswith("__"))
+
+
+BLOCK = """
+[[cells]]
+dataset = ["digits"]
+size = [50]
+model = ["vit_micro"]
+recipe = "micro-scratch"
+"""
 
 
 def test_the_readmes_help_is_the_commands() -> None:
@@ -58,3 +69,24 @@ def test_the_architecture_names_every_module() -> None:
         name = path.name + "/" if path.is_dir() else path.stem
         if not name.startswith("__") or name == "__main__":
             assert f"`{name}`" in table, name
+
+
+def test_the_readmes_pieces_of_profiles_are_what_they_say(workspace: Workspace) -> None:
+    """Each TOML block is read; those with cells are planned: published models, one of one's own choice, a file."""
+    blocks = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) >= 4
+    planned = 0
+    for block in blocks:
+        path = workspace.home / "p.toml"
+        head = "" if block.startswith("name") else 'name = "readme"\n'
+        cells = "" if "[[cells]]" in block else BLOCK
+        path.write_text(head + re.sub("sha256 = .*", "", block) + cells, encoding="utf-8")
+        make_plan(load_profile(str(path)), load_catalog(), {}, workspace)
+        if "timm/convnext_tiny.fb_in1k" in block:
+            for init in ("pretrained", "file:weights/my-deit.safetensors"):
+                path.write_text(head + block.replace('["pretrained"]', f'["{init}"]'), encoding="utf-8")
+                plan = make_plan(load_profile(str(path)), load_catalog(), {}, workspace)
+                families = {entry.cell.model.name: entry.cell.model.family for entry in plan.cells}
+                assert families["timm/convnext_tiny.fb_in1k"] == "cnn"
+                planned += 1
+    assert planned == 2

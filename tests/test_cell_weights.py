@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from repro.catalog import load_catalog
 from repro.cell import run_cell
+from repro.cell.files import StateKeeper
 from repro.cell.start import normaliser
 from repro.datasets import prepare
 from repro.errors import CorruptFile
@@ -199,3 +200,18 @@ def test_normalising_is_what_torchvision_does() -> None:
     x_BCHW = torch.randint(0, 256, (2, 3, 4, 4), generator=torch.Generator().manual_seed(1)).float()
     expected = (x_BCHW / 255 - torch.tensor(wanted.mean).view(3, 1, 1)) / torch.tensor(wanted.std).view(3, 1, 1)
     torch.testing.assert_close(normaliser(wanted, device="cpu")(x_BCHW), expected)
+
+
+@pytest.mark.parametrize(("limit_bytes", "expected"), [(10**9, [1, 2, 3, 4]), (0, [2, 4])], ids=["small", "large"])
+def test_a_large_state_is_kept_once_a_minute(
+    limit_bytes: int, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 30.0, 70.0, 70.0, 100.0, 131.0, 131.0]) if limit_bytes == 0 else iter(map(float, range(100)))
+    monkeypatch.setattr("repro.cell.files.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("repro.cell.files.LARGE_WEIGHTS_BYTES", limit_bytes)
+    kept: list[int] = []
+    monkeypatch.setattr("repro.cell.files.save_state", lambda path, state, fingerprint: kept.append(state["step"]))
+    keep = StateKeeper(tmp_path / "last.pt", "f")
+    for step in (1, 2, 3, 4):
+        keep({"step": step, "model": {"w": torch.zeros(4)}})
+    assert kept == expected

@@ -7,9 +7,11 @@ import hashlib
 import importlib.metadata
 import platform
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 from torch import nn
@@ -19,9 +21,13 @@ from repro.errors import CorruptFile
 from repro.hardware import processor_name, usable_cores
 from repro.messages import Job
 from repro.records import EPOCHS, FAILURE, LAST, PREDICTIONS, RECORD, WEIGHTS, Environment, EpochRow
-from repro.training.checkpoint import load_state
+from repro.training.checkpoint import load_state, save_state
 from repro.workspace import move_aside, write_atomically
 
+LARGE_WEIGHTS_BYTES = 64 * 2**20
+"""From here on a state is large: about 0.1 s on a fast disk, more on others."""
+LARGE_STATE_EVERY_S = 60.0
+"""What a kill may cost at most, beside the interval that it falls into."""
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "matplotlib", "pillow")
 """Packages whose versions can change numbers."""
 
@@ -52,6 +58,26 @@ class Log:
         """Append a line."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{now()} {line}\n")
+
+
+class StateKeeper:
+    """Keeps what a killed cell goes on from: every state that it is given, of a large model one a minute at most.
+
+    ViT-B's state has 0.7 GB; written after every interval of a short run it would take longer than the training.
+    """
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self._path = path
+        self._fingerprint = fingerprint
+        self._written_at = time.monotonic()
+
+    def __call__(self, state: dict[str, Any]) -> None:
+        """Write the state, or leave it."""
+        weights = sum(tensor.nbytes for tensor in state["model"].values())
+        if weights > LARGE_WEIGHTS_BYTES and time.monotonic() - self._written_at < LARGE_STATE_EVERY_S:
+            return
+        save_state(self._path, state, fingerprint=self._fingerprint)
+        self._written_at = time.monotonic()
 
 
 def follower(log: Log, progress: Callable[[int], None]) -> Callable[[int, EpochRow], None]:

@@ -15,7 +15,16 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from repro.cell.files import Log, describe_environment, follower, now, resumable_state, save_weights, sha256_of
+from repro.cell.files import (
+    Log,
+    StateKeeper,
+    describe_environment,
+    follower,
+    now,
+    resumable_state,
+    save_weights,
+    sha256_of,
+)
 from repro.cell.start import Start, choose_micro_batch, make_start
 from repro.datasets import Pack, dev_split, load_pack, training_subset
 from repro.datasets.device import DeviceImages, PartImages
@@ -38,7 +47,6 @@ from repro.records import (
     write_record,
 )
 from repro.spec import Recipe, Role
-from repro.training.checkpoint import save_state
 from repro.training.evaluation import Evaluation, evaluate
 from repro.training.loop import Training, TrainingData, train
 from repro.training.precision import Precision
@@ -116,7 +124,7 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
                     head=start.head if recipe.is_probe else None,
                     micro_batch=micro_batch,
                     state=state,
-                    save=lambda new: save_state(folder / LAST, new, fingerprint=job.fingerprint),
+                    save=StateKeeper(folder / LAST, job.fingerprint),
                     progress=follower(log, progress),
                 )
         except TrainingDiverged as error:

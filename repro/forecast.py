@@ -140,7 +140,9 @@ def recorded_step_times(cells: Sequence[PlannedCell], device: DeviceChoice) -> d
     steps, images, parameters = dict[str, list[float]](), dict[str, list[float]](), dict[str, int]()
     for entry in cells:
         record = entry.record
-        if record is not None and (record.environment.device, record.environment.processor) == here:
+        is_from_here = record is not None and (record.environment.device, record.environment.processor) == here
+        # A search that diverged was given up before its last step.
+        if record is not None and is_from_here and not record.diverged:
             key, recipe = step_key(entry.cell), entry.cell.recipe
             is_solved = recipe.ridge_penalty is not None
             steps.setdefault(key, []).append(0.0 if is_solved else record.wall_s / recipe.steps)

@@ -172,7 +172,7 @@ def test_weights_that_changed_since_they_were_fetched_are_refused(change: str, t
     with pytest.raises(CorruptFile) as caught:
         run(job)
     assert str(job.weights.path) in caught.value.message
-    assert "vitrepro fetch" in caught.value.remedy
+    assert "vitrepro fetch --force" in caught.value.remedy
     assert not (folder_of(job) / "record.json").exists()
 
 

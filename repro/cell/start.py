@@ -51,7 +51,7 @@ class Start:
 
 
 def make_start(job: Job, pack: Pack, recipe: Recipe, precision: Precision, *, seed: int) -> Start:
-    """Build the cell's model and load its weights; the head is zero wherever it does not start from random weights.
+    """Build the cell's model and load its weights; the head is zero.
 
     Raises ProfileError where the model cannot take such images, CorruptFile where weights are not what they should be.
     """
@@ -124,7 +124,7 @@ def choose_micro_batch(start: Start, recipe: Recipe, precision: Precision) -> tu
 
 
 def _verify(weights: Weights) -> None:
-    remedy = "Run `vitrepro fetch` again: it verifies the file and fetches it anew."
+    remedy = "Run `vitrepro fetch --force`: it reads the file again, and fetches it anew if it is wrong."
     try:
         found = sha256_of(weights.path)
     except OSError as error:

@@ -63,7 +63,8 @@ def check(context: Context) -> CheckResult:
     """Look at Python, GPU, cores, memory, home, disk and data, then time the profile's steps for a forecast."""
     lines = [_python(), *_device(context), _cores(), _memory(context), _home(context)]
     plan = context.plan()
-    lines.append(_data(context, plan))
+    (images, packs), weights = context.bytes_to_fetch(), context.weights_bytes_to_fetch()
+    lines.append(_data(plan, images + weights))
     forecast = None
     entries = context.selected(plan) if plan.cells else []
     if entries and not any(line.level is Level.FAILURE for line in lines):
@@ -71,7 +72,7 @@ def check(context: Context) -> CheckResult:
             forecast = context.forecast(entries, plan)
         except EnvironmentProblem as error:
             lines.append(CheckLine(name="workers", level=Level.FAILURE, message=error.message, remedy=error.remedy))
-    lines.append(_disk(context, forecast))
+    lines.append(_disk(context, forecast, images + packs + weights))
     return CheckResult(lines=tuple(lines), forecast=forecast)
 
 
@@ -138,19 +139,17 @@ def _home(context: Context) -> CheckLine:
     return CheckLine(name="home", level=Level.OK, message=f"{context.workspace.home} is writable")
 
 
-def _data(context: Context, plan: Plan) -> CheckLine:
+def _data(plan: Plan, downloads: int) -> CheckLine:
     num_unfetched = sum(entry.status is CellStatus.UNFETCHED for entry in plan.cells)
     if num_unfetched or plan.unsized:
-        downloads = context.bytes_to_fetch()[0] + context.weights_bytes_to_fetch()
         how = f"{downloads / 1e6:,.0f} MB to download" if downloads else "nothing to download"
         return CheckLine(name="data", level=Level.OK, message=f"not all there yet; `vitrepro fetch` brings it ({how})")
     return CheckLine(name="data", level=Level.OK, message="all data sets and weights of the profile are there")
 
 
-def _disk(context: Context, forecast: Forecast | None) -> CheckLine:
+def _disk(context: Context, forecast: Forecast | None, to_fetch: int) -> CheckLine:
     free = free_disk_bytes(context.workspace)
-    needed = DISK_RESERVE_BYTES + (forecast.disk_bytes if forecast else 0) + sum(context.bytes_to_fetch())
-    needed += context.weights_bytes_to_fetch()
+    needed = DISK_RESERVE_BYTES + (forecast.disk_bytes if forecast else 0) + to_fetch
     message = f"{free / 2**30:.1f} GiB free, about {needed / 2**30:.2f} GiB needed"
     if free < needed:
         return CheckLine(

@@ -17,7 +17,7 @@ from repro.records import EpochRow
 from repro.spec import Recipe
 from repro.training.augmentation import augment
 from repro.training.enlargement import enlarge
-from repro.training.evaluation import EVALUATION_BATCH, Batches, Prefetch, evaluate, no_prefetch
+from repro.training.evaluation import EVALUATION_BATCH, Batches, Evaluation, Prefetch, evaluate, no_prefetch
 from repro.training.freezing import enter_training_mode, only_training
 from repro.training.mixing import Mixed, Unmixed, mix
 from repro.training.optimization import learning_rate, make_optimizer
@@ -147,16 +147,8 @@ def train(
             step = last
             check_losses(losses, first_step=first, limit=recipe.divergence_factor * math.log(data.num_classes))
 
-            dev = None
-            if len(data.dev_positions):
-                dev = evaluate(
-                    model,
-                    data.normalised_batch,
-                    positions_N=data.dev_positions,
-                    precision=precision,
-                    prefetch=data.prefetch,
-                    batch_images=data.evaluation_batch,
-                )
+            dev = evaluate_dev(model, data, precision)
+            if dev is not None:
                 if not math.isfinite(dev.loss):
                     raise TrainingDiverged(f"The dev loss became {dev.loss} after step {step}.", remedy=LOWER_THE_RATE)
                 # A tie goes to the later weights: a small dev split has many, and the schedule ends where it means to.
@@ -250,6 +242,20 @@ def train_step(
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm, foreach=True)
     optimizer.step()
     return loss, num_correct
+
+
+def evaluate_dev(model: nn.Module, data: TrainingData, precision: Precision) -> Evaluation | None:
+    """Evaluate on the dev split; None where none is held out."""
+    if not len(data.dev_positions):
+        return None
+    return evaluate(
+        model,
+        data.normalised_batch,
+        positions_N=data.dev_positions,
+        precision=precision,
+        prefetch=data.prefetch,
+        batch_images=data.evaluation_batch,
+    )
 
 
 def check_losses(losses: Tensor, *, first_step: int, limit: float) -> None:

@@ -18,8 +18,8 @@ from torch.nn import functional
 from repro.errors import TrainingDiverged
 from repro.records import EpochRow
 from repro.spec import Recipe
-from repro.training.evaluation import Batches, Prefetch, evaluate, no_prefetch
-from repro.training.loop import Training, TrainingData
+from repro.training.evaluation import Batches, Prefetch, no_prefetch
+from repro.training.loop import Training, TrainingData, evaluate_dev
 from repro.training.precision import Precision
 
 Features = Callable[[Tensor], Tensor]
@@ -71,16 +71,7 @@ def train_head_by_ridge(
     write_head(head, fitted)
 
     logits_NK = x_ND.double() @ fitted.weight_KD.T + fitted.bias_K
-    dev = None
-    if len(data.dev_positions):
-        dev = evaluate(
-            model,
-            data.normalised_batch,
-            positions_N=data.dev_positions,
-            precision=precision,
-            prefetch=data.prefetch,
-            batch_images=data.evaluation_batch,
-        )
+    dev = evaluate_dev(model, data, precision)
     row = EpochRow(
         step=1,
         epoch=1.0,

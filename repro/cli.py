@@ -82,19 +82,20 @@ def all_stages(
     from repro.workspace import exclusive
 
     context = _context(profile, home, device, only=only, source=source, offline=offline, force=force, verbose=verbose)
-    with exclusive(context.workspace):
-        checked = narration.check(context)
-        if checked.failed:
-            raise typer.Exit(ExitCode.ERROR)
-        fetched = narration.fetch(context)
-        problems = list(fetched.problems.values())
-        if problems and not fetched.fetched:
-            narration.warn_of(context, problems[1:])
-            raise problems[0]
-        # The others' cells go on; those without data are told again at the end, and make the exit code 3.
-        narration.warn_of(context, problems)
-        summary = narration.run(context, renew=True)
-    report = narration.report(context)
+    with narration.keeping_results(context):
+        with exclusive(context.workspace):
+            checked = narration.check(context)
+            if checked.failed:
+                raise typer.Exit(ExitCode.ERROR)
+            fetched = narration.fetch(context)
+            problems = list(fetched.problems.values())
+            if problems and not fetched.fetched:
+                narration.warn_of(context, problems[1:])
+                raise problems[0]
+            # The others' cells go on; those without data are told again at the end, and make the exit code 3.
+            narration.warn_of(context, problems)
+            summary = narration.run(context, renew=True)
+        report = narration.report(context)
     _out(report if as_json else report["html"], as_json=as_json)
     _exit_after(summary)
 
@@ -138,7 +139,7 @@ def fetch(
     from repro.workspace import exclusive
 
     context = _context(profile, home, device, only=only, source=source, offline=offline, force=force, verbose=verbose)
-    with exclusive(context.workspace):
+    with narration.keeping_results(context), exclusive(context.workspace):
         fetched = narration.fetch(context)
     if as_json:
         _out([*map(asdict, fetched.fetched), *map(asdict, fetched.weights)], as_json=True)
@@ -190,7 +191,7 @@ def run(
     from repro.workspace import exclusive
 
     context = _context(profile, home, device, only=only, force=force, verbose=verbose)
-    with exclusive(context.workspace):
+    with narration.keeping_results(context), exclusive(context.workspace):
         summary = narration.run(context, renew=False)
     if as_json:
         _out(asdict(summary), as_json=True)
@@ -209,7 +210,9 @@ def report(
     """Write page, PDF and tables from what is finished, without torch."""
     from repro import narration
 
-    paths = narration.report(_context(profile, home, device, verbose=verbose), with_pdf=pdf)
+    context = _context(profile, home, device, verbose=verbose)
+    with narration.keeping_results(context):
+        paths = narration.report(context, with_pdf=pdf)
     _out(paths if as_json else paths["html"], as_json=as_json)
 
 

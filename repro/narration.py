@@ -3,10 +3,12 @@
 Must not know options or exit codes. Read `check` first.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
+from repro.container import find_container
 from repro.context import Context
-from repro.errors import ReproError
+from repro.errors import Interrupted, ReproError
 from repro.renewal import ReportRenewal
 from repro.stages.check import CheckResult, Level
 from repro.stages.check import check as check_stage
@@ -19,13 +21,40 @@ ALWAYS_TOLD = ("device", "home", "disk")
 """Lines of the check that are told though they are ok and `--verbose` is not given."""
 
 
+@contextlib.contextmanager
+def keeping_results(context: Context) -> Iterator[None]:
+    """Tell, before and after the block, how to get at results that lie inside a container and nowhere else."""
+    container, home = find_container(), context.workspace.home
+    if container is None or not container.lock or container.keeps(home):
+        yield
+        return
+    if container.runtime == "apptainer":
+        context.say(
+            f"warning: nothing is bound to {home}, so the results end with this container: --bind DIR:{home} keeps them."
+        )
+        yield
+        return
+    copy = f"{container.command} cp {container.name}:{home} ./vitrepro-home"
+    context.say(
+        f"warning: nothing is mounted at {home}, so the results stay inside this container. Copy them out afterwards with "
+        f"`{copy}` (not possible with --rm, which removes them), or start it with -v vitrepro:{home} to keep them."
+    )
+    try:
+        yield
+    except Interrupted:
+        context.say(f"this container goes on where it was with: {container.command} start --attach {container.name}")
+        raise
+    finally:
+        context.say(f"the results are inside this container only; copy them out: {copy}")
+
+
 def check(context: Context) -> CheckResult:
     """Tell what is not ok, and the forecast."""
     checked = check_stage(context)
     for line in checked.lines:
         if context.verbose or line.level is not Level.OK or line.name in ALWAYS_TOLD:
-            remedy = f" {line.remedy}" if line.remedy else ""
-            context.say(f"{line.level.value:8s} {line.name:7s} {line.message}{remedy}")
+            told = f"{line.message.rstrip('.')}. {line.remedy}" if line.remedy else line.message
+            context.say(f"{line.level.value:8s} {line.name:7s} {told}")
     if checked.forecast is not None:
         context.say(checked.forecast.line())
     return checked

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from repro.container import Container, find_container
 from repro.errors import NO_SPACE_ERRNOS, DiskFull, EnvironmentProblem, HomeBusy
 
 HOME_VARIABLE = "VITREPRO_HOME"
@@ -75,15 +76,34 @@ def prepare_home(workspace: Workspace) -> None:
         write_atomically(probe, b"x")
         probe.unlink()
     except OSError as error:
-        owner = ""
+        owner, uid = "", os.getuid()
         with contextlib.suppress(OSError):
-            owner = f" (it belongs to uid {workspace.home.stat().st_uid}, this process runs as uid {os.getuid()})"
+            uid = workspace.home.stat().st_uid
+            owner = f" (it belongs to uid {uid}, this process runs as uid {os.getuid()})"
         what = "it is a file, not a folder" if isinstance(error, FileExistsError) else error.strerror or error
+        container = find_container()
         raise EnvironmentProblem(
             f"The home {workspace.home} cannot be written: {what}{owner}.",
-            remedy=f"Give a writable folder with --home DIR or ${HOME_VARIABLE}, or change the folder's owner; in a "
+            remedy=_remedy_in(container, workspace.home, is_own=uid == os.getuid())
+            if container is not None and container.lock
+            else f"Give a writable folder with --home DIR or ${HOME_VARIABLE}, or change the folder's owner; in a "
             "container run with --user $(id -u):$(id -g) or use a named volume.",
         ) from error
+
+
+def _remedy_in(container: Container, home: Path, *, is_own: bool) -> str:
+    """What to do about a home that cannot be written, in the words of the container's runtime."""
+    if container.runtime == "apptainer":
+        return f'Bind a folder of your own to it: mkdir -p vitrepro-home && apptainer run --bind "$PWD/vitrepro-home:{home}" …'
+    volume = f"a named volume: {container.command} run -v vitrepro:{home} …"
+    if not container.keeps(home):
+        return f"Mount something there, best {volume}"
+    if is_own:
+        return f"It is mounted read-only, or on a disk that cannot be written: mount it without `:ro`, or use {volume}"
+    return (
+        f"Run as the folder's owner: {container.command} run --user $(id -u):$(id -g) … (a folder that did not exist was made "
+        f"by the engine and belongs to root: `sudo chown $(id -u):$(id -g) FOLDER` first). Or use {volume}"
+    )
 
 
 def write_atomically(path: Path, content: bytes | str, *, durable: bool = True) -> None:

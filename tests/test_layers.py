@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "repro"
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "workspace"}),
+    frozenset({"errors", "container", "workspace"}),
     frozenset({"spec"}),
     frozenset({"catalog", "profiles", "records", "formatting", "progress", "download"}),
     frozenset({"plan", "analysis", "hardware", "datasets", "weights", "models", "training", "svg", "messages"}),
@@ -30,6 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 
 SIDEWAYS = {
     ("workspace", "errors"): "a home that cannot be written is a user's problem, told as one",
+    ("workspace", "container"): "what to do about it differs inside a container",
     ("__main__", "cli"): "`python -m repro` is the command",
 }
 """The imports within one layer that are allowed, with the reason."""

@@ -1,8 +1,8 @@
-"""The facts: data sets, hosts, models, recipes and claims that come with the kit, with their sources.
+"""The facts: data sets, hosts, models, recipes, claims and images that come with the kit, with their sources.
 
 They are TOML files beside this one. To add one, add an entry to `datasets.toml`, `hosts.toml`, `models.toml`,
-`checkpoints.toml`, `recipes.toml` or `claims.toml`; shipped profiles lie in `repro/profiles/`. Must not know how anything is
-computed. Read `load_catalog` first.
+`checkpoints.toml`, `recipes.toml`, `claims.toml` or `images.toml`; shipped profiles lie in `repro/profiles/`. Must not know how
+anything is computed. Read `load_catalog` first.
 """
 
 import os
@@ -17,6 +17,7 @@ from repro.spec import (
     FROM_FILE,
     CheckpointSpec,
     Claim,
+    ContainerImage,
     DatasetSpec,
     FamilyPrefix,
     HostSpec,
@@ -53,6 +54,8 @@ class Catalog:
     """By name."""
     claims: dict[str, Claim]
     """By id."""
+    images: tuple[ContainerImage, ...]
+    """Variants of the container image, the preferred one first."""
 
 
 @cache
@@ -76,6 +79,7 @@ def load_catalog() -> Catalog:
         published=tuple(parse(PublishedResult, row, origin=weights) for row in entries("published", "checkpoint")),
         recipes={spec.name: spec for spec in (parse(Recipe, row, origin="recipes.toml") for row in entries("recipe"))},
         claims={spec.id: spec for spec in (parse(Claim, row, origin="claims.toml") for row in entries("claim"))},
+        images=tuple(parse(ContainerImage, row, origin="images.toml") for row in entries("image")),
     )
 
 

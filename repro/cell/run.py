@@ -143,6 +143,7 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
             write_predictions(folder, labels=np.asarray(pack.y_test), predicted=on_test.predicted_N.numpy())
     if job.keeps_weights:
         save_weights(model, folder / WEIGHTS)
+    energy_j, energy_choices = energy_used(joules_before, joules_after, training, problem=meter.problem)
     record = Record(
         cell=cell,
         fingerprint=job.fingerprint,
@@ -165,12 +166,12 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
         train_flops=_train_flops(recipe, forward_macs, num_images=len(fit)),
         wall_s=training.wall_s,
         total_s=time.perf_counter() - started,
-        energy_j=_energy(joules_before, joules_after, training),
+        energy_j=energy_j,
         peak_mem_bytes=peak_memory_bytes(device=job.device),
         device_shared=job.device_shared,
         resumed_from_step=training.resumed_from_step,
         seeds=seeds,
-        choices=(*job.choices, placement, *start.choices, how_many),
+        choices=(*job.choices, placement, *start.choices, how_many, *energy_choices),
         environment=describe_environment(job),
         started_at=started_at,
         finished_at=now(),
@@ -272,8 +273,15 @@ def _placed_images(pack: Pack, precision: Precision) -> Iterator[tuple[PartImage
             yield train_images, test_images, Choice(what="images", value=value, reason=f"{why_train}; {why_test}; {origin}")
 
 
-def _energy(before: float | None, after: float | None, training: Training) -> float | None:
+def energy_used(
+    before: float | None, after: float | None, training: Training, *, problem: str
+) -> tuple[float | None, tuple[Choice, ...]]:
+    """Joules of the training, or None; and, where a GPU's could not be counted, why. `problem` is the meter's."""
+    if before is not None and after is not None and after < before:
+        problem = "the GPU's counter began anew"
+    if problem:
+        return None, (Choice(what="energy", value="not counted", reason=problem),)
     # The counter covers this process' part only, so a resumed cell has no honest figure.
     if before is None or after is None or training.resumed_from_step is not None:
-        return None
-    return after - before
+        return None, ()
+    return after - before, ()

@@ -15,6 +15,7 @@ from repro.spec.checkpoints import (
     library_of,
 )
 from repro.spec.claims import Claim, Measure, Scope
+from repro.spec.containers import ContainerImage, is_covered, version_numbers
 from repro.spec.distributions import DataFile, DataFormat, Distribution, HostSpec
 from repro.spec.matrix import (
     CONVERGENCE_FACTOR,
@@ -43,6 +44,7 @@ __all__ = [
     "CellBlock",
     "CheckpointSpec",
     "Claim",
+    "ContainerImage",
     "DataFile",
     "DataFormat",
     "DatasetSource",
@@ -67,8 +69,10 @@ __all__ = [
     "UpstreamInit",
     "WeightsInit",
     "alternatives",
+    "is_covered",
     "library_of",
     "parse",
     "parse_init",
     "slug",
+    "version_numbers",
 ]

@@ -126,6 +126,8 @@ class Profile(Spec):
     """The first of them; the others follow by one. Dev-split tuning uses seeds that no study uses, from 101."""
     smaller: Name | None = None
     """A shipped profile that takes less time, named where the forecast is long."""
+    gpu_memory_gib: Annotated[float, Field(gt=0)] | None = None
+    """GPU memory that the profile was made for, in GiB; None where it needs no GPU, or nobody has said."""
     miniature: bool = False
     """Whether the verdicts are marked as a miniature of the study rather than the study."""
     claims: tuple[Name, ...] = ()

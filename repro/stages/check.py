@@ -1,47 +1,36 @@
 """Stage `check`: can this machine run the profile, and how long will it take? Changes nothing but an empty home folder.
 
-Read `check` first.
+What is said of GPUs stands in `repro.hardware`. Read `check` first.
 """
 
 import sys
 from dataclasses import dataclass
-from enum import StrEnum
 
+from repro.catalog import load_profile
 from repro.context import Context
 from repro.datasets import pack_bytes
 from repro.errors import EnvironmentProblem, ReproError
 from repro.forecast import Forecast
-from repro.hardware import available_memory_bytes, cuda_problem, processor_name, survey_gpus, usable_cores
+from repro.hardware import (
+    CheckLine,
+    Level,
+    available_memory_bytes,
+    diagnose,
+    inspect_gpus,
+    processor_name,
+    usable_cores,
+)
 from repro.plan import Plan
 from repro.records import CellStatus
+from repro.spec import Profile
 from repro.workspace import free_disk_bytes, prepare_home
+
+__all__ = ["CheckLine", "CheckResult", "Level", "check"]
 
 WORKER_MEMORY_BYTES = 600 * 2**20
 """What one worker process needs with torch, without images: docs/measurements.md."""
 DISK_RESERVE_BYTES = 200 * 2**20
 """Room that must stay free beside the forecast: data sets, report, logs."""
-
-
-class Level(StrEnum):
-    """How a line of the check came out."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILURE = "failure"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckLine:
-    """One thing that was looked at."""
-
-    name: str
-    """What."""
-    level: Level
-    """How it came out."""
-    message: str
-    """What was found."""
-    remedy: str = ""
-    """What to do, unless it is ok."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,19 +71,10 @@ def _python() -> CheckLine:
 
 
 def _device(context: Context) -> list[CheckLine]:
-    survey = survey_gpus()
-    if survey.gpus:
-        names = ", ".join(
-            f"{gpu.name} ({gpu.memory_bytes / 2**30:.0f} GiB, {gpu.free_bytes / 2**30:.0f} free)" for gpu in survey.gpus
-        )
-        lines = [CheckLine(name="nvml", level=Level.OK, message=f"driver {survey.gpus[0].driver}: {names}")]
-        problem = cuda_problem()
-        if problem:
-            remedy = "Install a torch build whose CUDA fits the driver, or run on the CPU with --device cpu."
-            lines.append(CheckLine(name="torch", level=Level.WARNING, message=problem, remedy=remedy))
-    else:
-        message = f"no GPU ({survey.problem}); the CPU is used"
-        lines = [CheckLine(name="nvml", level=Level.OK, message=message)]
+    """What is to be said of GPUs, and the device that comes of it."""
+    seen = inspect_gpus(probes=context.requested_device != "cpu")
+    smaller = _smaller_profiles(context.profile)
+    lines = diagnose(seen, requested=context.requested_device, profile=context.profile, smaller=smaller)
     try:
         device = context.device
         message = f"{device.name}: {device.reason}; {device.precision_reason}"
@@ -102,6 +82,15 @@ def _device(context: Context) -> list[CheckLine]:
     except ReproError as error:
         lines.append(CheckLine(name="device", level=Level.FAILURE, message=error.message, remedy=error.remedy))
     return lines
+
+
+def _smaller_profiles(profile: Profile) -> list[Profile]:
+    """The shipped profiles that a profile names as smaller, and those that these name."""
+    found: list[Profile] = []
+    while profile.smaller is not None and profile.smaller not in {one.name for one in found}:
+        profile = load_profile(profile.smaller)
+        found.append(profile)
+    return found
 
 
 def _cores() -> CheckLine:

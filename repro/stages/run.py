@@ -1,6 +1,7 @@
 """Stage `run`: train every selected cell that is not done, in worker processes.
 
-A cell's exception becomes its `failure.json` and the sweep goes on; only what every cell would meet (a full disk) stops it.
+A cell's exception becomes its `failure.json` and the sweep goes on; only what every cell would meet (a full disk, a lost GPU)
+stops it.
 Must not know how a cell trains or what its numbers mean. Read `run` first, then `Sweep.until_done`.
 """
 
@@ -9,9 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from repro.context import Context, source_commit
-from repro.errors import CorruptFile, DiskFull, TrainingDiverged
+from repro.errors import CorruptFile, DiskFull, EnvironmentProblem, TrainingDiverged
 from repro.forecast import Forecast
-from repro.hardware import DeviceChoice
+from repro.hardware import DeviceChoice, lost_gpu
 from repro.messages import Done, Failed, Job, Progress, Weights
 from repro.plan import STOPPED, Plan, PlannedCell, blocked_by, chosen_rate
 from repro.progress import Clock, Display, make_display
@@ -53,7 +54,8 @@ class RunSummary:
 def run(context: Context, *, seed_done: Callable[[int], None]) -> RunSummary:
     """Run the selected cells; `seed_done` is called with a seed's number when its last cell has ended.
 
-    Raises DiskFull when there is no space left, Interrupted on a signal; what is finished stays.
+    Raises DiskFull when there is no space left, EnvironmentProblem when the GPU is lost, Interrupted on a signal; what is
+    finished stays.
     """
     plan = context.plan()
     entries = [_to_redo(context, entry) for entry in context.selected(plan)] if plan.cells else []
@@ -216,20 +218,35 @@ class Sweep:
         cell_id = self.running.pop(slot)
         if event.stops_the_run:
             raise DiskFull(event.message, remedy=event.remedy)
+        self._require_gpu(cell_id, event.message)
         self._record_failure(cell_id, event.error, event.message, event.remedy, event.traceback)
         if event.worker_is_spoilt:
             self.workers.replace(slot)
         self._ended(slot, cell_id, f"{cell_id}  FAILED: {event.message} {event.remedy}")
 
     def _died(self, slot: int, event: Died) -> None:
-        self.workers.replace(slot)
         cell_id = self.running.pop(slot, None)
+        message = f"The worker process {event.description}."
+        if cell_id is not None:
+            self._require_gpu(cell_id, message)
+        self.workers.replace(slot)
         if cell_id is None:
             return
-        message = f"The worker process {event.description}."
         remedy = "Run again: it resumes where it was; if it dies again, look for an out-of-memory kill in the system log."
         self._record_failure(cell_id, "WorkerDied", message, remedy, "")
         self._ended(slot, cell_id, f"{cell_id}  FAILED: {message} {remedy}")
+
+    def _require_gpu(self, cell_id: str, message: str) -> None:
+        """Raise EnvironmentProblem if the GPU no longer answers: every other cell would fail as this one did.
+
+        The cell gets no failure.json, for it has not failed by itself: it goes on from its last state with the next run.
+        """
+        if self.device.device != "cuda" or (lost := lost_gpu(self.device.uuid)) is None:
+            return
+        raise EnvironmentProblem(
+            f"The GPU was lost while {cell_id} was running ({message.rstrip('.')}): {lost.message}.",
+            remedy=f"{lost.remedy} Finished cells are kept; the same command then goes on from there.",
+        )
 
     def _record_failure(self, cell_id: str, error: str, message: str, remedy: str, traceback: str) -> None:
         entry = self.entries[cell_id]

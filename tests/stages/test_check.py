@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import spine
 
-from repro import hardware
+from repro.catalog import load_profile
 from repro.context import Context
-from repro.hardware import Gpu, GpuSurvey
+from repro.hardware import CudaProbe, Gpu, GpuSurvey, HostFacts, Inspection, device
 from repro.stages import check as stage
 from repro.stages.check import CheckLine, CheckResult, Level, check
 
@@ -27,9 +27,13 @@ def line(result: CheckResult, name: str) -> CheckLine:
     return found
 
 
-def survey(monkeypatch: pytest.MonkeyPatch, *gpus: Gpu, problem: str = "") -> None:
-    for module in (stage, hardware):
-        monkeypatch.setattr(module, "survey_gpus", lambda: GpuSurvey(gpus=gpus, problem=problem))
+def use_gpu(
+    monkeypatch: pytest.MonkeyPatch, *gpus: Gpu, code: str = "", problem: str = "", probe: CudaProbe | None = None
+) -> None:
+    survey = GpuSurvey(gpus=gpus, code=code, problem=problem, driver="580.1" if gpus else "")
+    seen = Inspection(survey=survey, host=HostFacts(), container=None, probe=probe)
+    monkeypatch.setattr(stage, "inspect_gpus", lambda probes: seen)
+    monkeypatch.setattr(device, "inspect_gpus", lambda: seen)
 
 
 def test_a_good_machine_is_ok_throughout_and_gets_a_forecast(context: Context) -> None:
@@ -51,28 +55,34 @@ def test_data_that_are_not_there_are_said_and_no_failure(context: Context) -> No
 
 
 def test_a_gpu_is_listed_with_driver_and_memory(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = Gpu(index=0, name="NVIDIA H200", memory_bytes=140 * 2**30, free_bytes=100 * 2**30, driver="580.1")
-    survey(monkeypatch, gpu)
-    for module in (stage, hardware):
-        monkeypatch.setattr(module, "cuda_problem", lambda: "torch cannot start CUDA")
+    gpu = Gpu(index=0, name="NVIDIA H200", memory_bytes=140 * 2**30, free_bytes=100 * 2**30)
+    use_gpu(monkeypatch, gpu, probe=CudaProbe(problem="not-started", words="CUDA unknown error"))
     context.requested_device = "auto"
     result = check(context)
     assert line(result, "nvml").message == "driver 580.1: NVIDIA H200 (140 GiB, 100 free)"
     assert line(result, "torch").level is Level.WARNING
-    assert line(result, "torch").message == "torch cannot start CUDA"
+    assert line(result, "torch").message == "torch cannot start CUDA: CUDA unknown error"
     assert "--device cpu" in line(result, "torch").remedy
     assert "NVIDIA H200 is there, but torch cannot start CUDA" in line(result, "device").message
     assert not result.failed
 
 
 def test_a_gpu_that_is_asked_for_and_missing_is_a_failure(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    survey(monkeypatch, problem="NVML Shared Library Not Found")
+    use_gpu(monkeypatch, code="LIBRARY_NOT_FOUND", problem="NVML Shared Library Not Found")
     context.requested_device = "cuda"
     result = check(context)
+    assert line(result, "nvml").level is Level.FAILURE
     assert line(result, "device").level is Level.FAILURE
     assert "--device cpu" in line(result, "device").remedy
     assert result.failed
     assert result.forecast is None
+
+
+def test_the_profiles_that_need_less_are_those_that_it_names(context: Context) -> None:
+    assert [one.name for one in stage._smaller_profiles(load_profile("paper"))] == ["full", "quick", "demo"]
+    assert [one.gpu_memory_gib for one in stage._smaller_profiles(load_profile("paper"))] == [16, 8, None]
+    assert stage._smaller_profiles(load_profile("demo")) == []
+    assert stage._smaller_profiles(load_profile("quick").model_copy(update={"smaller": "full"}))[-1].name == "demo"
 
 
 def test_little_memory_is_a_warning(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,21 +1,28 @@
 """Stage `run` with real worker processes: what is run, what is not, and what one cell's trouble costs the others."""
 
 import errno
+import json
 import os
+import re
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import nvml_stub
 import pytest
 import spine
 
-from repro.errors import DiskFull, UsageError
-from repro.hardware import choose_device
+from repro.errors import DiskFull, EnvironmentProblem, UsageError
+from repro.hardware import CudaProbe, DeviceChoice, ProductCheck, choose_device
 from repro.messages import Failed
 from repro.records import FAILURE, PREDICTIONS, RECORD, WEIGHTS, CellStatus, read_failure, read_record, write_record
 from repro.stages import run as stage
 from repro.stages.run import RunSummary, run
+from repro.workers import Died
 
 CELL = "dots.n12.tiny_vit.scratch.plain.s1"
 OTHER = "dots.n40.tiny_cnn.scratch.plain.s2"
@@ -271,6 +278,112 @@ def test_a_full_disk_in_the_parent_stops_the_run_too(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DiskFull, match=r"failure\.json"):
         run(context, seed_done=lambda seed: None)
+
+
+ON_A_GPU = DeviceChoice(
+    device="cuda",
+    name="cpu",
+    bfloat16=False,
+    channels_last=True,
+    reason="a usable GPU",
+    precision_reason="float32",
+    driver="580.65.06",
+    num_workers=1,
+    uuid="of-a-gpu-that-is-gone",
+)
+"""A GPU by the name under which the finished study has step times, so that nothing is timed."""
+
+
+class DyingWorkers(FailingWorkers):
+    """Stands for workers that die in their first cell."""
+
+    def __init__(self) -> None:
+        super().__init__(stops_the_run=False)
+
+    def next_event(self, timeout_s: float) -> tuple[int, Died]:  # type: ignore[override]
+        return 0, Died(exit_code=-9)
+
+
+@pytest.mark.parametrize("workers", [DyingWorkers(), FailingWorkers(stops_the_run=False)])
+def test_a_lost_gpu_stops_the_run_and_is_no_failure_of_the_cell(
+    workers: FailingWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile, home = spine.copy_of_finished(tmp_path)
+    for cell_id in (CELL, OTHER):
+        shutil.rmtree(spine.cell_dir(home, cell_id))
+    before = spine.stamps(home)
+    context, _ = spine.make_context(profile, home)
+    spine.fetch(context)
+    context.__dict__["device"] = ON_A_GPU
+    monkeypatch.setattr(stage, "Workers", lambda number: workers)
+    with pytest.raises(EnvironmentProblem, match=f"The GPU was lost while {re.escape(CELL)} was running") as caught:
+        run(context, seed_done=lambda seed: None)
+    assert "Finished cells are kept" in caught.value.remedy
+    assert spine.stamps(home) == before
+    assert not list((home / "runs").rglob(FAILURE))
+
+
+MADE_UP = spine.ROOT / "tests" / "hardware" / "made_up_machine.py"
+ANSWER = CudaProbe(
+    torch="2.11.0",
+    cuda="13.0",
+    archs=("sm_90",),
+    name="NVIDIA Stub",
+    uuid=nvml_stub.UUID,
+    capability=(9, 0),
+    product=ProductCheck(size=64, float32_error=0.0, float32_tflops=50.0, bfloat16_error=0.003, bfloat16_tflops=600.0),
+)
+
+
+def run_on_the_stub(folder: Path, profile: Path, home: Path, *, is_lost: bool) -> subprocess.CompletedProcess[str]:
+    """`run --device cuda` in a container whose GPU NVML has, and torch cannot really use: cells fail in real workers.
+
+    With `is_lost` NVML has it no longer after the first look: the program that answers for torch is what takes it away.
+    """
+    spine.fetch(spine.make_context(profile, home)[0])
+    root, errors = folder / "root", folder / "errors"
+    (root / "proc/self").mkdir(parents=True)
+    (root / ".dockerenv").touch()
+    mount = f"1 2 8:1 /var/lib/docker/containers/{'0123456789ab' * 5}0123/hostname /etc/hostname rw - ext4 /dev/sda1 rw"
+    (root / "proc/self/mountinfo").write_text(mount)
+    takes_away = f"; echo nvmlInit_v2 {nvml_stub.UNKNOWN} > {shlex.quote(str(errors))}" if is_lost else ""
+    probe = ["/bin/sh", "-c", f"printf %s {shlex.quote(ANSWER.model_dump_json())}{takes_away}"]
+    description = json.dumps({"root": str(root), "probe": probe})
+    # Step times are those of the device's records; a probe of the steps would fail before any cell.
+    for record in (home / "runs").glob("*/record.json"):
+        record.write_text(record.read_text().replace('"device": "cpu"', '"device": "NVIDIA Stub"'))
+    arguments = ["run", "--device", "cuda", "--profile", str(profile), "--home", str(home)]
+    return subprocess.run(
+        [sys.executable, str(MADE_UP), description, *arguments],
+        capture_output=True,
+        text=True,
+        env=nvml_stub.environment(error_file=errors) | {"CUDA_VISIBLE_DEVICES": ""},
+        check=False,
+    )
+
+
+def test_a_container_that_loses_its_gpu_tries_no_further_cell(tmp_path: Path) -> None:
+    profile, home = spine.copy_of_finished(tmp_path)
+    for cell_id in (CELL, OTHER):
+        shutil.rmtree(spine.cell_dir(home, cell_id))
+    done = run_on_the_stub(tmp_path, profile, home, is_lost=True)
+    assert done.returncode == 1, done.stderr
+    assert f"error: The GPU was lost while {CELL} was running" in done.stderr
+    assert "NVML says 'Unknown Error'" in done.stderr
+    assert "docker restart 0123456789ab" in done.stderr
+    assert "Finished cells are kept; the same command then goes on from there." in done.stderr
+    assert OTHER not in spine.cell_dirs(home), "it was not tried"
+    assert not list((home / "runs").rglob(FAILURE))
+    assert len(spine.stamps(home)) == spine.NUM_CELLS - 2
+
+
+def test_cells_that_fail_while_the_gpu_answers_are_failures_of_their_own(tmp_path: Path) -> None:
+    profile, home = spine.copy_of_finished(tmp_path)
+    for cell_id in (CELL, OTHER):
+        shutil.rmtree(spine.cell_dir(home, cell_id))
+    done = run_on_the_stub(tmp_path, profile, home, is_lost=False)
+    assert done.returncode == 3, done.stderr
+    assert len(list((home / "runs").rglob(FAILURE))) == 2
 
 
 def test_what_was_chosen_stands_in_the_record_with_its_reason() -> None:

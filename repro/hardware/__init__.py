@@ -1,0 +1,58 @@
+"""What this machine has, and what keeps it from being used: GPUs, processor, memory, and the choices that follow, with reasons.
+
+NVML (`nvml`) is asked first, because it answers in milliseconds; what torch can do on a GPU is tried in a process of its own
+(`cuda`, `cuda_probe`), once a command (`inspection`). What that means for a user, and what to do, is said in `diagnosis`. Must
+not know cells. Read `choose_device` in `device` first.
+"""
+
+from repro.hardware.cuda import CudaProbe, ProductCheck, probe_cuda
+from repro.hardware.device import DeviceChoice, choose_device
+from repro.hardware.diagnosis import diagnose, lost_gpu
+from repro.hardware.gpus import Gpu, GpuProcess, GpuSurvey, MigSlice
+from repro.hardware.host import HostFacts, look_at_host
+from repro.hardware.inspection import Inspection, forget_inspection, inspect_gpus
+from repro.hardware.lines import CheckLine, Level
+from repro.hardware.machine import (
+    CPU_THREADS_PER_WORKER,
+    IMAGE_BUDGET_VARIABLE,
+    activation_budget_bytes,
+    available_memory_bytes,
+    image_budget_bytes,
+    peak_memory_bytes,
+    processor_name,
+    start_peak_memory,
+    usable_cores,
+)
+from repro.hardware.nvml import EnergyMeter, survey_gpus
+
+__all__ = [
+    "CPU_THREADS_PER_WORKER",
+    "IMAGE_BUDGET_VARIABLE",
+    "CheckLine",
+    "CudaProbe",
+    "DeviceChoice",
+    "EnergyMeter",
+    "Gpu",
+    "GpuProcess",
+    "GpuSurvey",
+    "HostFacts",
+    "Inspection",
+    "Level",
+    "MigSlice",
+    "ProductCheck",
+    "activation_budget_bytes",
+    "available_memory_bytes",
+    "choose_device",
+    "diagnose",
+    "forget_inspection",
+    "image_budget_bytes",
+    "inspect_gpus",
+    "look_at_host",
+    "lost_gpu",
+    "peak_memory_bytes",
+    "probe_cuda",
+    "processor_name",
+    "start_peak_memory",
+    "survey_gpus",
+    "usable_cores",
+]

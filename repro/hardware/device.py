@@ -1,0 +1,99 @@
+"""Where cells run: on which device, in which precision, in how many workers, each with its reason.
+
+Must not know cells or profiles. Read `choose_device` first.
+"""
+
+from dataclasses import dataclass
+
+from repro.errors import EnvironmentProblem
+from repro.hardware.cuda import BFLOAT16_CAPABILITY, CudaProbe
+from repro.hardware.inspection import Inspection, inspect_gpus
+from repro.hardware.machine import CPU_THREADS_PER_WORKER, usable_cores
+from repro.hardware.obstacles import obstacle
+
+BFLOAT16_LIMIT = 0.02
+"""Relative difference beyond which bfloat16 products are wrong; rounding to 8 binary digits makes 0.003."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceChoice:
+    """Where cells run."""
+
+    device: str
+    """`cpu` or `cuda`, as torch names it."""
+    name: str
+    """`cpu` or the GPU's product name."""
+    bfloat16: bool
+    """Whether forward passes run under bfloat16 autocast."""
+    channels_last: bool
+    """Whether images and convolution weights lie channels-last: a fifth faster for the ResNet on a CPU, more on a GPU."""
+    reason: str
+    """Why this device."""
+    precision_reason: str
+    """Why this precision."""
+    driver: str | None
+    """NVIDIA driver, if a GPU is used."""
+    num_workers: int
+    """Worker processes."""
+    uuid: str = ""
+    """The GPU's or MIG slice's UUID; empty on a CPU."""
+
+
+def choose_device(requested: str) -> DeviceChoice:
+    """The device for `auto`, `cpu` or `cuda`, with precision and number of workers.
+
+    Raises EnvironmentProblem when `cuda` is asked for and cannot be had.
+    """
+    if requested == "cpu":
+        return _cpu("asked for with --device cpu")
+    seen = inspect_gpus()
+    found = obstacle(seen)
+    if found is None:
+        assert seen.probe is not None
+        return _cuda(seen, seen.probe)
+    problem = seen.survey.problem if found.code == "no-gpu" else found.message
+    if seen.gpu is not None:
+        problem = f"{seen.gpu.name} is there, but {problem}"
+    if requested == "cuda":
+        raise EnvironmentProblem(f"--device cuda: no usable GPU ({problem}).", remedy=found.remedy)
+    return _cpu(f"no usable GPU: {problem}")
+
+
+def _cpu(reason: str) -> DeviceChoice:
+    return DeviceChoice(
+        device="cpu",
+        name="cpu",
+        bfloat16=False,
+        channels_last=True,
+        reason=reason,
+        precision_reason="float32: on a CPU the small models gain nothing from bfloat16, and results are bitwise repeatable",
+        driver=None,
+        num_workers=max(1, usable_cores() // CPU_THREADS_PER_WORKER),
+    )
+
+
+def _cuda(seen: Inspection, probe: CudaProbe) -> DeviceChoice:
+    bfloat16, reason = choose_precision(probe)
+    return DeviceChoice(
+        device="cuda",
+        name=probe.name,
+        bfloat16=bfloat16,
+        channels_last=True,
+        reason="a usable GPU",
+        precision_reason=reason,
+        driver=seen.survey.driver,
+        num_workers=1,
+        uuid=probe.uuid,
+    )
+
+
+def choose_precision(probe: CudaProbe) -> tuple[bool, str]:
+    """Whether to compute in bfloat16, and why: the GPU must know it, and a product in it must come out right."""
+    capability = probe.capability or (0, 0)
+    number = f"compute capability {capability[0]}.{capability[1]}"
+    error = probe.product.bfloat16_error if probe.product else None
+    if capability < BFLOAT16_CAPABILITY or error is None:
+        return False, f"float32, since bfloat16 is emulated at {number}"
+    if error > BFLOAT16_LIMIT:
+        return False, f"float32, since a bfloat16 product is wrong by {error:.0%} here, at {number}"
+    return True, f"bfloat16 autocast at {number}; a product in it differs from float32's by {error:.2%}"

@@ -1,0 +1,125 @@
+"""Processor and memory: what there is, what may be filled with images and activations, what was used.
+
+torch is imported only where a GPU is asked about. Must not know NVML or cells. Read `image_budget_bytes` first.
+"""
+
+import contextlib
+import math
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from repro.errors import EnvironmentProblem
+
+CPU_THREADS_PER_WORKER = 1
+"""Two OpenMP threads that share two cores with anything else can be 50 times slower than one: see ARCHITECTURE.md."""
+
+IMAGE_BUDGET_VARIABLE = "VITREPRO_IMAGES_ON_DEVICE_GIB"
+"""Names how much device memory the images of one cell may fill."""
+GPU_SHARE_FOR_IMAGES = 2
+"""One part in so many of a GPU's free memory; the model, its gradients and activations need the rest."""
+CPU_SHARE_FOR_IMAGES = 4
+"""The same of main memory, where every worker holds images of its own."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: affinity and the container's CPU quota, whichever is less."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def peak_memory_bytes(*, device: str) -> int:
+    """Peak memory so far: allocated on the GPU since `start_peak_memory`, or this process' resident peak on a CPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    import resource
+
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kib * 1024
+
+
+def start_peak_memory(*, device: str) -> None:
+    """Forget the GPU's peak so far; a process' resident peak cannot be forgotten."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+
+
+def processor_name() -> str:
+    """The CPU's product name as Linux gives it, else the machine type."""
+    for line in _lines(Path("/proc/cpuinfo")):
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def available_memory_bytes() -> int:
+    """Memory that new processes can have, the container's limit included."""
+    available = int(psutil.virtual_memory().available)
+    with contextlib.suppress(OSError, ValueError):
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        available = min(available, max(0, limit - used))
+    return available
+
+
+def image_budget_bytes(*, device: str) -> tuple[int, str]:
+    """Bytes that one cell's images may fill on the device, and whence the number, in a few words.
+
+    Raises EnvironmentProblem when the environment variable that sets it is not a number of GiB.
+    """
+    stated = os.environ.get(IMAGE_BUDGET_VARIABLE)
+    if stated is not None:
+        try:
+            gib = float(stated)
+        except ValueError:
+            gib = math.nan
+        if not (math.isfinite(gib) and gib >= 0):
+            raise EnvironmentProblem(
+                f"{IMAGE_BUDGET_VARIABLE} is {stated!r}, which is not a number of GiB of 0 or more.",
+                remedy="Set it to a number such as 8 or 0.5 (0 leaves all images on the disk), or unset it.",
+            )
+        return int(gib * 2**30), f"{IMAGE_BUDGET_VARIABLE} is {stated}"
+    free_bytes = _free_bytes(device)
+    if device.startswith("cuda"):
+        return free_bytes // GPU_SHARE_FOR_IMAGES, f"half of the {free_bytes / 2**30:.1f} GiB that are free on the GPU"
+    return free_bytes // CPU_SHARE_FOR_IMAGES, f"a quarter of the {free_bytes / 2**30:.1f} GiB of memory that are available"
+
+
+def activation_budget_bytes(*, device: str) -> tuple[int, str]:
+    """Bytes that one training step's activations may fill on the device, and whence the number, in a few words.
+
+    Half of a GPU's free memory (gradients, optimizer state and work space need the rest). Of a CPU's an eighth of all there is,
+    free or not, so that a resumed cell finds the same number and ends bitwise as an undisturbed one.
+    """
+    if device.startswith("cuda"):
+        free_bytes = _free_bytes(device)
+        return free_bytes // 2, f"half of {free_bytes / 2**30:.1f} GiB free"
+    total_bytes = int(psutil.virtual_memory().total)
+    with contextlib.suppress(OSError, ValueError):
+        total_bytes = min(total_bytes, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return total_bytes // 8, f"an eighth of {total_bytes / 2**30:.1f} GiB"
+
+
+def _free_bytes(device: str) -> int:
+    if not device.startswith("cuda"):
+        return available_memory_bytes()
+    import torch
+
+    free_bytes, _ = torch.cuda.mem_get_info()
+    # What the cell before has left in torch's cache is free as well, though not for the driver.
+    return free_bytes + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with contextlib.suppress(OSError), path.open() as file:
+        yield from file

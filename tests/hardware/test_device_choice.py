@@ -1,0 +1,113 @@
+"""Which device and precision are chosen, with their reasons, from what NVML and torch have said."""
+
+import pytest
+
+from repro.errors import EnvironmentProblem
+from repro.hardware import (
+    CudaProbe,
+    EnergyMeter,
+    Gpu,
+    GpuSurvey,
+    HostFacts,
+    Inspection,
+    ProductCheck,
+    choose_device,
+    device,
+    forget_inspection,
+    inspect_gpus,
+    survey_gpus,
+    usable_cores,
+)
+from repro.hardware.device import choose_precision
+
+PRODUCT = ProductCheck(size=64, float32_error=1e-6, float32_tflops=50.0, bfloat16_error=0.003, bfloat16_tflops=600.0)
+PROBE = CudaProbe(
+    torch="2.11.0", cuda="13.0", archs=("sm_90",), name="NVIDIA H200", uuid="u", capability=(9, 0), product=PRODUCT
+)
+H200 = Gpu(index=0, name="NVIDIA H200", uuid="GPU-u")
+
+
+def use(monkeypatch: pytest.MonkeyPatch, survey: GpuSurvey, probe: CudaProbe | None = None) -> None:
+    seen = Inspection(survey=survey, host=HostFacts(), container=None, probe=probe)
+    monkeypatch.setattr(device, "inspect_gpus", lambda: seen)
+
+
+NO_GPU = GpuSurvey(code="LIBRARY_NOT_FOUND", problem="NVML Shared Library Not Found")
+ONE_GPU = GpuSurvey(gpus=(H200,), driver="580.65.06")
+
+
+def test_auto_without_a_gpu_is_the_cpu_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, NO_GPU)
+    chosen = choose_device("auto")
+    assert (chosen.device, chosen.name, chosen.bfloat16, chosen.driver, chosen.uuid) == ("cpu", "cpu", False, None, "")
+    assert chosen.reason == "no usable GPU: NVML Shared Library Not Found"
+    assert chosen.num_workers == max(1, usable_cores())
+
+
+def test_cuda_without_a_gpu_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, NO_GPU)
+    with pytest.raises(EnvironmentProblem, match="NVML Shared Library Not Found") as caught:
+        choose_device("cuda")
+    assert "--device cpu" in caught.value.remedy
+
+
+def test_a_gpu_that_torch_cannot_use_is_named_with_the_reason_and_its_own_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, ONE_GPU, CudaProbe(problem="no-cuda", torch="2.13.0+cpu"))
+    chosen = choose_device("auto")
+    assert chosen.device == "cpu"
+    assert chosen.reason == "no usable GPU: NVIDIA H200 is there, but torch 2.13.0+cpu is a build without CUDA"
+    with pytest.raises(EnvironmentProblem, match="NVIDIA H200 is there, but torch") as caught:
+        choose_device("cuda")
+    assert "pip install torch==" in caught.value.remedy
+    assert "Run with --device cpu" in caught.value.remedy
+
+
+def test_the_cpu_is_taken_without_a_look_at_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "inspect_gpus", lambda: pytest.fail("asked for GPUs"))
+    assert choose_device("cpu").reason == "asked for with --device cpu"
+
+
+def test_a_gpu_that_works_is_taken_with_what_torch_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, ONE_GPU, PROBE)
+    chosen = choose_device("auto")
+    assert (chosen.device, chosen.name, chosen.driver, chosen.uuid) == ("cuda", "NVIDIA H200", "580.65.06", "u")
+    assert (chosen.num_workers, chosen.bfloat16, chosen.reason) == (1, True, "a usable GPU")
+
+
+@pytest.mark.parametrize(
+    ("capability", "error", "bfloat16", "why"),
+    [
+        ((9, 0), 0.003, True, "bfloat16 autocast at compute capability 9.0; a product in it differs from float32's by 0.30%"),
+        ((8, 0), 0.02, True, "bfloat16 autocast at compute capability 8.0"),
+        ((8, 6), 0.021, False, "float32, since a bfloat16 product is wrong by 2% here"),
+        ((7, 5), None, False, "float32, since bfloat16 is emulated at compute capability 7.5"),
+    ],
+)
+def test_precision_follows_the_capability_and_the_product(
+    capability: tuple[int, int], error: float | None, bfloat16: bool, why: str
+) -> None:
+    product = PRODUCT.model_copy(update={"bfloat16_error": error})
+    found, reason = choose_precision(PROBE.model_copy(update={"capability": capability, "product": product}))
+    assert found is bfloat16
+    assert reason.startswith(why)
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_is_chosen_and_its_energy_counted() -> None:
+    import torch
+
+    forget_inspection()
+    chosen = choose_device("auto")
+    assert chosen.device == "cuda"
+    assert survey_gpus().driver == chosen.driver
+    seen = inspect_gpus()
+    assert seen.gpu is not None
+    assert seen.gpu.is_named(chosen.uuid)
+    meter = EnergyMeter(device="cuda")
+    before = meter.joules()
+    left = torch.ones(4096, 4096, device="cuda")
+    for _ in range(100):
+        left = left @ left * 1e-4
+    torch.cuda.synchronize()
+    after = meter.joules()
+    assert (before is None and meter.problem) or (before is not None and after is not None and after >= before)

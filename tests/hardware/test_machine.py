@@ -1,0 +1,85 @@
+"""Cores and memory: what there is, and how much of it images and activations may fill."""
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from repro.errors import EnvironmentProblem
+from repro.hardware import (
+    activation_budget_bytes,
+    available_memory_bytes,
+    image_budget_bytes,
+    machine,
+    peak_memory_bytes,
+    processor_name,
+    usable_cores,
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no CPU affinity")
+@pytest.mark.parametrize(("quota", "expected"), [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("nonsense", 8)])
+def test_cores_are_those_of_affinity_and_quota(
+    quota: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    read_text = Path.read_text
+
+    def read(path: Path) -> str:
+        return quota if str(path) == "/sys/fs/cgroup/cpu.max" else read_text(path)
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert usable_cores() == expected
+
+
+def test_memory_keeps_within_the_containers_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"/sys/fs/cgroup/memory.max": str(3 * 2**20), "/sys/fs/cgroup/memory.current": str(2**20)}
+    monkeypatch.setattr(Path, "read_text", lambda path: files[str(path)])
+    assert available_memory_bytes() == 2 * 2**20
+
+
+def test_a_process_has_a_resident_peak() -> None:
+    assert peak_memory_bytes(device="cpu") > 10**6
+
+
+def test_the_processor_has_a_name() -> None:
+    assert processor_name()
+    assert "\n" not in processor_name()
+
+
+def test_images_may_fill_a_quarter_of_the_memory_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VITREPRO_IMAGES_ON_DEVICE_GIB", raising=False)
+    monkeypatch.setattr(machine, "available_memory_bytes", lambda: 2**33)
+    assert image_budget_bytes(device="cpu") == (2**31, "a quarter of the 8.0 GiB of memory that are available")
+
+
+def test_images_may_fill_half_of_a_gpus_free_memory_and_of_torchs_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VITREPRO_IMAGES_ON_DEVICE_GIB", raising=False)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (10 * 2**30, 80 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 7 * 2**30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 2**30)
+    assert image_budget_bytes(device="cuda") == (2**33, "half of the 16.0 GiB that are free on the GPU")
+
+
+@pytest.mark.parametrize(("stated", "size_bytes"), [("0", 0), ("0.5", 2**29), ("24", 24 * 2**30)])
+def test_the_memory_for_images_can_be_set(stated: str, size_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITREPRO_IMAGES_ON_DEVICE_GIB", stated)
+    for device in ("cpu", "cuda"):
+        assert image_budget_bytes(device=device) == (size_bytes, f"VITREPRO_IMAGES_ON_DEVICE_GIB is {stated}")
+
+
+@pytest.mark.parametrize("stated", ["", "much", "-1", "nan", "inf", "1e999"])
+def test_memory_for_images_that_is_no_number_is_an_error(stated: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITREPRO_IMAGES_ON_DEVICE_GIB", stated)
+    with pytest.raises(EnvironmentProblem, match=r"VITREPRO_IMAGES_ON_DEVICE_GIB is '.*', which is not a number of GiB"):
+        image_budget_bytes(device="cpu")
+
+
+def test_activations_may_fill_a_share_of_memory_that_does_not_change_with_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget, words = activation_budget_bytes(device="cpu")
+    monkeypatch.setattr("repro.hardware.machine.available_memory_bytes", lambda: 1)
+    assert activation_budget_bytes(device="cpu") == (budget, words)
+    assert 2**26 < budget < psutil.virtual_memory().total // 7
+    assert words.startswith("an eighth of")

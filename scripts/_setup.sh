@@ -1,7 +1,8 @@
 # Sourced by the verbs beside it, never run: makes .venv in the checkout, installs the pinned packages, says what is missing.
 #
-# The verbs: vitrepro (the command), test, lint, fix (for developers), lock (renews requirements/*.lock.txt), tune (a grid of rates on
-# a dev split), measure-gpu (all that waits for a GPU).
+# The verbs: vitrepro (the command), test, lint, fix (for developers), lock (renews requirements/*.lock.txt), audit (known
+# vulnerabilities of what they pin), image (builds the container), image-check (builds and tries it without an engine), tune (a grid
+# of rates on a dev split), measure-gpu (all that waits for a GPU).
 #
 # Everything said here goes to stderr, because stdout belongs to the command. Nothing is written outside the checkout. A stamp in
 # .venv is written last and means complete: an interrupted set-up leaves none, and the next call goes on where it stopped.

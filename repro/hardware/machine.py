@@ -23,15 +23,33 @@ GPU_SHARE_FOR_IMAGES = 2
 """One part in so many of a GPU's free memory; the model, its gradients and activations need the rest."""
 CPU_SHARE_FOR_IMAGES = 4
 """The same of main memory, where every worker holds images of its own."""
+_CGROUP = Path("/sys/fs/cgroup")
+"""Where a container sees its limits."""
 
 
 def usable_cores() -> int:
     """Cores that this process may use: affinity and the container's CPU quota, whichever is less."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, max(1, int(quota) // int(period)))
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
+        return min(cores, max(1, int(quota) // int(period)))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = ((_CGROUP / f"cpu/cpu.cfs_{what}_us").read_text() for what in ("quota", "period"))
+        if int(quota) > 0:
+            return min(cores, max(1, int(quota) // int(period)))
     return cores
+
+
+def _memory_limit() -> tuple[int, int] | None:
+    """The container's limit and use in bytes, by version 2 of control groups or, on older hosts, version 1; None without."""
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        # Where nothing is set, version 1 has a number beyond any memory.
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        with contextlib.suppress(OSError, ValueError):
+            return int((_CGROUP / limit).read_text()), int((_CGROUP / used).read_text())
+    return None
 
 
 def peak_memory_bytes(*, device: str) -> int:
@@ -65,9 +83,8 @@ def processor_name() -> str:
 def available_memory_bytes() -> int:
     """Memory that new processes can have, the container's limit included."""
     available = int(psutil.virtual_memory().available)
-    with contextlib.suppress(OSError, ValueError):
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+    if (memory := _memory_limit()) is not None:
+        limit, used = memory
         available = min(available, max(0, limit - used))
     return available
 
@@ -105,8 +122,8 @@ def activation_budget_bytes(*, device: str) -> tuple[int, str]:
         free_bytes = _free_bytes(device)
         return free_bytes // 2, f"half of {free_bytes / 2**30:.1f} GiB free"
     total_bytes = int(psutil.virtual_memory().total)
-    with contextlib.suppress(OSError, ValueError):
-        total_bytes = min(total_bytes, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    if (memory := _memory_limit()) is not None:
+        total_bytes = min(total_bytes, memory[0])
     return total_bytes // 8, f"an eighth of {total_bytes / 2**30:.1f} GiB"
 
 

@@ -19,25 +19,57 @@ from repro.hardware import (
 )
 
 
+def control_group(folder: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> None:
+    """A container's limits: `cpu__cpu_max="…"` is the file `cpu/cpu.max`."""
+    for name, text in files.items():
+        path = folder / name.replace("__", "/").replace("_", ".", 1)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(machine, "_CGROUP", folder)
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no CPU affinity")
-@pytest.mark.parametrize(("quota", "expected"), [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("nonsense", 8)])
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 8),
+        ({"cpu_max": "max 100000"}, 8),
+        ({"cpu_max": "250000 100000"}, 2),
+        ({"cpu_max": "50000 100000"}, 1),
+        ({"cpu_max": "nonsense"}, 8),
+        ({"cpu__cpu_cfs_quota_us": "-1", "cpu__cpu_cfs_period_us": "100000"}, 8),
+        ({"cpu__cpu_cfs_quota_us": "350000", "cpu__cpu_cfs_period_us": "100000"}, 3),
+        ({"cpu__cpu_cfs_quota_us": "50000", "cpu__cpu_cfs_period_us": "100000"}, 1),
+    ],
+)
 def test_cores_are_those_of_affinity_and_quota(
-    quota: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    read_text = Path.read_text
-
-    def read(path: Path) -> str:
-        return quota if str(path) == "/sys/fs/cgroup/cpu.max" else read_text(path)
-
-    monkeypatch.setattr(Path, "read_text", read)
+    control_group(tmp_path, monkeypatch, **files)
     assert usable_cores() == expected
 
 
-def test_memory_keeps_within_the_containers_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = {"/sys/fs/cgroup/memory.max": str(3 * 2**20), "/sys/fs/cgroup/memory.current": str(2**20)}
-    monkeypatch.setattr(Path, "read_text", lambda path: files[str(path)])
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"memory_max": str(3 * 2**20), "memory_current": str(2**20)},
+        {"memory__memory_limit_in_bytes": str(3 * 2**20), "memory__memory_usage_in_bytes": str(2**20)},
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_memory_keeps_within_the_containers_limit(
+    files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control_group(tmp_path, monkeypatch, **files)
     assert available_memory_bytes() == 2 * 2**20
+    assert activation_budget_bytes(device="cpu")[0] == 3 * 2**20 // 8
+
+
+@pytest.mark.parametrize("limit", ["max", "9223372036854771712", ""])
+def test_without_a_limit_memory_is_the_machines(limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    control_group(tmp_path, monkeypatch, memory_max=limit, memory_current="0")
+    assert activation_budget_bytes(device="cpu")[0] == psutil.virtual_memory().total // 8
 
 
 def test_a_process_has_a_resident_peak() -> None:

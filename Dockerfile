@@ -93,7 +93,7 @@ USER 1000:1000
 RUN --mount=type=bind,source=tests/stored_run,target=/stored \
     vitrepro --help > /dev/null \
     && cp -r /stored /tmp/stored \
-    && vitrepro report --profile /stored/profile.toml --home /tmp/stored \
+    && VITREPRO_LOCK='' vitrepro report --profile /stored/profile.toml --home /tmp/stored \
     && test -s /tmp/stored/report/stored/report.pdf \
     && rm -rf /tmp/stored /vitrepro/cache
 

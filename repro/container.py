@@ -15,6 +15,8 @@ LOCK_VARIABLE = "VITREPRO_LOCK"
 
 _ID = re.compile(r"/(?:containers|overlay-containers)/([0-9a-f]{64})/")
 """Docker and podman keep /etc/hostname and its like in a folder named after the container, which the mount table shows."""
+_ALL_USERS = ["0", "0", "4294967295"]
+"""What /proc/self/uid_map holds where every user is who it is outside (user_namespaces(7))."""
 _VOLATILE = frozenset({"tmpfs", "ramfs"})
 """File systems in memory: they end with the container, and `docker cp` cannot read them."""
 
@@ -41,6 +43,8 @@ class Container:
     """Which lock file the image was built from (`cuda`, `cuda128`, `venv`); empty in an image that is not the project's own."""
     mounts: tuple[Mount, ...]
     """The mount table."""
+    is_rootless: bool = False
+    """Whether user numbers inside are others than outside, as under rootless engines."""
 
     @property
     def command(self) -> str:
@@ -54,11 +58,19 @@ class Container:
 
     def keeps(self, folder: Path) -> bool:
         """Whether what is written to `folder` outlives the container: whether it lies on a mount from outside."""
+        mount = self._mount_of(folder)
+        return mount is not None and mount.point != "/" and mount.file_system not in _VOLATILE
+
+    def is_in_memory(self, folder: Path) -> bool:
+        """Whether `folder` lies in memory, where not even the engine can read it."""
+        mount = self._mount_of(folder)
+        return mount is not None and mount.file_system in _VOLATILE
+
+    def _mount_of(self, folder: Path) -> Mount | None:
         resolved = folder.resolve()
         around = [mount for mount in self.mounts if resolved.is_relative_to(mount.point)]
         # The longest path decides; of two mounts at one place the later is the one that is seen.
-        nearest = max(reversed(around), key=lambda mount: len(mount.point), default=None)
-        return nearest is not None and nearest.point != "/" and nearest.file_system not in _VOLATILE
+        return max(reversed(around), key=lambda mount: len(mount.point), default=None)
 
 
 def find_container(*, environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> Container | None:
@@ -76,7 +88,13 @@ def find_container(*, environment: Mapping[str, str] = os.environ, root: Path = 
     else:
         return None
     found = _ID.search(table)
-    return Container(runtime=runtime, id=found.group(1)[:12] if found else "", lock=lock, mounts=tuple(_mounts(table)))
+    return Container(
+        runtime=runtime,
+        id=found.group(1)[:12] if found else "",
+        lock=lock,
+        mounts=tuple(_mounts(table)),
+        is_rootless=_read(root / "proc/self/uid_map").split() not in ([], _ALL_USERS),
+    )
 
 
 def _mounts(table: str) -> list[Mount]:

@@ -16,6 +16,7 @@ from repro.stages.fetch import FetchSummary
 from repro.stages.fetch import fetch as fetch_stage
 from repro.stages.run import RunSummary
 from repro.stages.run import run as run_stage
+from repro.workspace import prepare_home
 
 ALWAYS_TOLD = ("device", "home", "disk")
 """Lines of the check that are told though they are ok and `--verbose` is not given."""
@@ -23,14 +24,25 @@ ALWAYS_TOLD = ("device", "home", "disk")
 
 @contextlib.contextmanager
 def keeping_results(context: Context) -> Iterator[None]:
-    """Tell, before and after the block, how to get at results that lie inside a container and nowhere else."""
+    """Tell, before and after the block, how to get at results that lie inside a container and nowhere else.
+
+    Raises EnvironmentProblem where the home cannot be written at all.
+    """
     container, home = find_container(), context.workspace.home
     if container is None or not container.lock or container.keeps(home):
         yield
         return
+    # A home that cannot be written holds no results to speak of.
+    prepare_home(context.workspace)
     if container.runtime == "apptainer":
         context.say(
             f"warning: nothing is bound to {home}, so the results end with this container: --bind DIR:{home} keeps them."
+        )
+        yield
+        return
+    if container.is_in_memory(home):
+        context.say(
+            f"warning: {home} is in memory only, so the results end with this container: -v vitrepro:{home} keeps them."
         )
         yield
         return
@@ -45,7 +57,7 @@ def keeping_results(context: Context) -> Iterator[None]:
         context.say(f"this container goes on where it was with: {container.command} start --attach {container.name}")
         raise
     finally:
-        context.say(f"the results are inside this container only; copy them out: {copy}")
+        context.say(f"the results are inside this container only; copy them out (unless it was started with --rm): {copy}")
 
 
 def check(context: Context) -> CheckResult:

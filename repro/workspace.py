@@ -5,6 +5,7 @@ file, the new one or none. Must not know what the files mean. Read `Workspace` f
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -84,26 +85,32 @@ def prepare_home(workspace: Workspace) -> None:
         container = find_container()
         raise EnvironmentProblem(
             f"The home {workspace.home} cannot be written: {what}{owner}.",
-            remedy=_remedy_in(container, workspace.home, is_own=uid == os.getuid())
+            remedy=_remedy_in(container, workspace.home, is_read_only=error.errno == errno.EROFS or uid == os.getuid())
             if container is not None and container.lock
             else f"Give a writable folder with --home DIR or ${HOME_VARIABLE}, or change the folder's owner; in a "
             "container run with --user $(id -u):$(id -g) or use a named volume.",
         ) from error
 
 
-def _remedy_in(container: Container, home: Path, *, is_own: bool) -> str:
+def _remedy_in(container: Container, home: Path, *, is_read_only: bool) -> str:
     """What to do about a home that cannot be written, in the words of the container's runtime."""
     if container.runtime == "apptainer":
         return f'Bind a folder of your own to it: mkdir -p vitrepro-home && apptainer run --bind "$PWD/vitrepro-home:{home}" …'
     volume = f"a named volume: {container.command} run -v vitrepro:{home} …"
     if not container.keeps(home):
         return f"Mount something there, best {volume}"
-    if is_own:
+    if is_read_only:
         return f"It is mounted read-only, or on a disk that cannot be written: mount it without `:ro`, or use {volume}"
-    return (
-        f"Run as the folder's owner: {container.command} run --user $(id -u):$(id -g) … (a folder that did not exist was made "
-        f"by the engine and belongs to root: `sudo chown $(id -u):$(id -g) FOLDER` first). Or use {volume}"
+    # Rootless Podman shows the user's own folder as root's unless it is told to keep the numbers; and it makes no folders.
+    user = f"{'--userns=keep-id ' * (container.runtime == 'podman' and container.is_rootless)}--user $(id -u):$(id -g)"
+    made = (
+        ""
+        if container.runtime == "podman"
+        else (
+            " (a folder that did not exist was made by the engine and is root's: `sudo chown $(id -u):$(id -g) FOLDER` first)"
+        )
     )
+    return f"Run as the folder's owner: {container.command} run {user} …{made}. Or use {volume}"
 
 
 def write_atomically(path: Path, content: bytes | str, *, durable: bool = True) -> None:
@@ -227,9 +234,21 @@ def _locked(workspace: Workspace) -> int:
             ) from error
         raise EnvironmentProblem(
             f"The home {workspace.home} cannot be locked: {error.strerror or error} ({workspace.lock_path}).",
-            remedy="Give a folder on a file system with locks (a local disk) with --home DIR.",
+            remedy=_remedy_of_another_user(workspace)
+            if isinstance(error, PermissionError)
+            else "Give a folder on a file system with locks (a local disk) with --home DIR.",
         ) from error
     return descriptor
+
+
+def _remedy_of_another_user(workspace: Workspace) -> str:
+    """What to do where somebody else has used the home before."""
+    owner = workspace.lock_path.stat()
+    whose = f"It was filled by uid {owner.st_uid}, this process runs as uid {os.getuid()}"
+    if (container := find_container()) is not None and container.lock:
+        again = f"{container.command} run --user {owner.st_uid}:{owner.st_gid} …"
+        return f"{whose}. Run as that user ({again}), or take another volume: -v vitrepro-{os.getuid()}:{workspace.home}"
+    return f"{whose}. Give a folder of your own with --home DIR, or have its files handed to you (chown)."
 
 
 def _holder(descriptor: int) -> str:

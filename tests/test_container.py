@@ -1,5 +1,6 @@
 """In which container this is, what outlives it, and what the user is told about that."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -34,9 +35,9 @@ def root_with(tmp_path: Path, table: str = MOUNTS, *marks: str) -> Path:
     return tmp_path
 
 
-def container_at(*points: tuple[str, str], runtime: str = "docker") -> Container:
+def container_at(*points: tuple[str, str], runtime: str = "docker", is_rootless: bool = False) -> Container:
     mounts = tuple(Mount(point=point, file_system=kind) for point, kind in points)
-    return Container(runtime=runtime, id="3f2a3f2a3f2a", lock="cuda", mounts=mounts)
+    return Container(runtime=runtime, id="3f2a3f2a3f2a", lock="cuda", mounts=mounts, is_rootless=is_rootless)
 
 
 def test_no_mark_means_no_container(tmp_path: Path) -> None:
@@ -113,6 +114,7 @@ class Told:
 
 def told(home: Path, found: Container | None, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> list[str]:
     monkeypatch.setattr(narration, "find_container", lambda: found)
+    monkeypatch.setattr(narration, "prepare_home", lambda workspace: None)
     context = Told(home)
     try:
         with narration.keeping_results(context):  # type: ignore[arg-type]
@@ -192,6 +194,73 @@ def test_a_mounted_home_of_somebody_else_has_both_remedies(tmp_path: Path, monke
 def test_a_home_that_is_mounted_read_only_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = home_problem(container_at(("/", "overlay"), (str(tmp_path), "ext4")), monkeypatch, tmp_path)
     assert "read-only" in problem.remedy
+
+
+def test_a_volume_that_is_mounted_read_only_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever the folder belongs to."""
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(workspace, "write_atomically", refuse)
+    monkeypatch.setattr(workspace, "find_container", lambda: container_at(("/", "overlay"), (str(tmp_path), "ext4")))
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(EnvironmentProblem, match="Read-only file system") as caught:
+        prepare_home(Workspace(home=tmp_path / "home"))
+    assert "without `:ro`" in caught.value.remedy
+
+
+def test_rootless_podman_keeps_the_users_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for is_rootless in (False, True):
+        found = container_at(("/", "overlay"), (str(tmp_path), "ext4"), runtime="podman", is_rootless=is_rootless)
+        problem = home_problem(found, monkeypatch, tmp_path, uid=12345)
+        # As root Podman refuses keep-id.
+        assert ("podman run --userns=keep-id --user $(id -u):$(id -g)" in problem.remedy) is is_rootless
+        assert "sudo chown" not in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("table", "is_rootless"),
+    [("         0          0 4294967295\n", False), ("         0       2345          1\n 1 100000 65536\n", True), ("", False)],
+)
+def test_a_rootless_engine_is_told_by_its_user_numbers(table: str, is_rootless: bool, tmp_path: Path) -> None:
+    root = root_with(tmp_path, MOUNTS, "run/.containerenv")
+    (root / "proc/self/uid_map").write_text(table)
+    found = find_container(environment={}, root=root)
+    assert found is not None
+    assert found.is_rootless is is_rootless
+
+
+def test_a_home_in_memory_has_nothing_to_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = container_at(("/", "overlay"), ("/vitrepro", "tmpfs"))
+    before, working = told(Path("/vitrepro"), found, monkeypatch)
+    assert "in memory only" in before
+    assert working == "working"
+
+
+@pytest.mark.parametrize(
+    ("found", "remedy"),
+    [
+        (container_at(("/", "overlay"), ("/", "ext4")), "docker run --user {uid}:{gid} …"),
+        (None, "--home DIR"),
+    ],
+    ids=["in the container", "outside"],
+)
+def test_a_volume_that_another_user_has_filled_names_that_user(
+    found: Container | None, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workspace, "find_container", lambda: found)
+    (tmp_path / "lock").write_text("")
+    owner = (tmp_path / "lock").stat()
+
+    def refuse(*_arguments: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(EnvironmentProblem, match="cannot be locked") as caught, workspace.exclusive(Workspace(home=tmp_path)):
+        pass
+    assert f"filled by uid {owner.st_uid}" in caught.value.remedy
+    assert remedy.format(uid=owner.st_uid, gid=owner.st_gid) in caught.value.remedy
 
 
 def test_a_home_that_is_not_mounted_is_told_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

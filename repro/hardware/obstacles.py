@@ -124,7 +124,8 @@ def _no_gpu(seen: Inspection) -> tuple[str, str, str]:
     hint = ""
     if seen.container and seen.host.is_wsl:
         hint = f"; under WSL2 a container sees one only with `{start_command(seen.container)}`"
-    return "no-gpu", f"no GPU ({seen.survey.problem}){hint}", ""
+    remedy = f"If the host has one, start the container with `{start_command(seen.container)} …`." if seen.container else ""
+    return "no-gpu", f"no GPU ({seen.survey.problem}){hint}", remedy
 
 
 def _no_gpu_reported(seen: Inspection) -> tuple[str, str, str]:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from _image_trials import ROOT, TRIALS, Image
@@ -117,7 +118,9 @@ def build(lock: str, scratch: Path) -> float:
     return time.monotonic() - started
 
 
+@cache
 def commit() -> str:
+    """The commit at the start: another may come while the image is built."""
     done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return done.stdout.strip()
 

@@ -95,7 +95,7 @@ class Exemplar(Spec):
     true: int
     """Its class."""
     vit_said: int
-    """What the ViT says most often; of several the smallest."""
+    """What the ViT says most often, if it is wrong in most seeds of the wrong answers; of several the smallest."""
     vit_votes: int
     """In how many seeds."""
     cnn_said: int

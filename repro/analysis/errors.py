@@ -5,7 +5,7 @@ cells are looked at. Shape letters: S seeds, I test images. Must not know figure
 `compare_errors` first.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -34,6 +34,8 @@ Answers = Mapping[str, tuple[Labels, Labels]]
 
 NUM_CONFUSIONS = 5
 """Shown of the most frequent ones of each family, and of those that differ most."""
+LEAST_OFTEN = 2
+"""Times that a confusion must occur, or the families differ by, to be shown: single ones are many and tell nothing."""
 NUM_EXEMPLARS = 6
 """Images shown a side."""
 
@@ -163,13 +165,10 @@ def _confusions(answered: _Answered, num_classes: int) -> tuple[Confusion, ...]:
     vit, cnn = (_counts(answered.labels_I, said_SI, num_classes) for said_SI in (answered.vit_SI, answered.cnn_SI))
     num_of_class = np.bincount(answered.labels_I, minlength=num_classes)
 
-    def apart(place: int) -> float:
-        return abs(cnn.get(place, 0) - vit.get(place, 0)) / int(num_of_class[place // num_classes])
-
     every = sorted(vit.keys() | cnn.keys())
-    leading_vit = sorted(vit, key=lambda place: (-vit[place], place))[:NUM_CONFUSIONS]
-    leading_cnn = sorted(cnn, key=lambda place: (-cnn[place], place))[:NUM_CONFUSIONS]
-    leading_apart = [place for place in sorted(every, key=lambda place: -apart(place))[:NUM_CONFUSIONS] if apart(place) > 0]
+    apart = {place: abs(cnn.get(place, 0) - vit.get(place, 0)) for place in every}
+    leading_vit, leading_cnn = _leading(vit, by=vit.__getitem__), _leading(cnn, by=cnn.__getitem__)
+    leading_apart = _leading(apart, by=lambda place: apart[place] / int(num_of_class[place // num_classes]))
     rows = []
     for place in {*leading_vit, *leading_cnn, *leading_apart}:
         true, predicted = divmod(place, num_classes)
@@ -193,6 +192,13 @@ def _confusions(answered: _Answered, num_classes: int) -> tuple[Confusion, ...]:
             )
         )
     return tuple(sorted(rows, key=lambda row: (-row.num_vit - row.num_cnn, row.true, row.predicted)))
+
+
+def _leading(counts: Mapping[int, int], *, by: Callable[[int], float]) -> list[int]:
+    """The first places by a measure, of those that are counted often enough."""
+    return sorted((place for place, count in counts.items() if count >= LEAST_OFTEN), key=lambda place: (-by(place), place))[
+        :NUM_CONFUSIONS
+    ]
 
 
 def _counts(labels_I: Labels, said_SI: Labels, num_classes: int) -> dict[int, int]:
@@ -246,15 +252,19 @@ def _only_first(right_SI: Correctness, other_SI: Correctness) -> list[int]:
 
 
 def _exemplar(answered: _Answered, image: int) -> Exemplar:
-    said = [np.bincount(said_SI[:, image]) for said_SI in (answered.vit_SI, answered.cnn_SI)]
-    return Exemplar(
-        image=image,
-        true=int(answered.labels_I[image]),
-        vit_said=int(said[0].argmax()),
-        vit_votes=int(said[0].max()),
-        cnn_said=int(said[1].argmax()),
-        cnn_votes=int(said[1].max()),
+    true = int(answered.labels_I[image])
+    (vit_said, vit_votes), (cnn_said, cnn_votes) = (
+        _said(said_SI[:, image], true) for said_SI in (answered.vit_SI, answered.cnn_SI)
     )
+    return Exemplar(image=image, true=true, vit_said=vit_said, vit_votes=vit_votes, cnn_said=cnn_said, cnn_votes=cnn_votes)
+
+
+def _said(said_S: Labels, true: int) -> tuple[int, int]:
+    """What is said most often, and in how many seeds; where most seeds are wrong, the most frequent wrong answer."""
+    votes = np.bincount(said_S, minlength=true + 1)
+    if 2 * votes[true] < len(said_S):
+        votes[true] = 0
+    return int(votes.argmax()), int(votes.max())
 
 
 def _both_ways(vit_SI: Correctness, cnn_SI: Correctness) -> tuple[Measured, Measured, Measured]:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from repro.analysis.assemble import results_csv
 from repro.analysis.results import Results
 from repro.catalog import load_catalog
+from repro.datasets.glimpses import Glimpse
 from repro.errors import DataError, EnvironmentProblem
 from repro.figures import draw_figures
 from repro.page import build_page, render_html
@@ -55,11 +56,13 @@ def write_report(
     profile: Profile,
     results: Results,
     labels_and_predictions: Predictions,
+    glimpses: Mapping[str, Glimpse] | None = None,
     with_pdf: bool = True,
     out: Callable[[str], None],
 ) -> ReportPaths:
     """Write the whole report of a profile; `out` gets one line for each thing a user should know.
 
+    `glimpses` are the images that the comparison of errors names, by data set; the page says where there are none.
     Without `with_pdf` there is no PDF afterwards, an older one is removed: it would tell of other results.
 
     `predictions.npz` holds, without pickles, `predicted/<cell id>` for every cell given and `labels/<data set slug>` once for
@@ -68,7 +71,7 @@ def write_report(
     """
     folder = workspace.report_dir(slug(profile.name))
     figures = draw_figures(results)
-    page = render_html(build_page(profile=profile, results=results, figures=figures, catalog=load_catalog()))
+    page = render_html(build_page(profile=profile, results=results, figures=figures, catalog=load_catalog(), glimpses=glimpses))
     paths = ReportPaths(
         html=folder / "report.html",
         pdf=folder / "report.pdf",

@@ -13,6 +13,7 @@ import pandas as pd
 from repro import __version__
 from repro.analysis.arms import contender
 from repro.analysis.convergence import is_regularised
+from repro.analysis.errors import Answers, compare_errors
 from repro.analysis.ledger import hold_claims
 from repro.analysis.results import CellRow, Estimate, Gap, Group, Outcome, Results
 from repro.analysis.statistics import Arm, Correctness, Scale, estimate
@@ -32,13 +33,16 @@ def assemble(
     claims: Sequence[Claim],
     *,
     pairs: Iterable[PairSpec] = (),
+    answers: Answers | None = None,
+    class_names: Mapping[str, Sequence[str]] | None = None,
     generated_at: str,
 ) -> Results:
     """All results of a profile, the same whatever the order of `outcomes`.
 
     `predictions` maps the id of each done cell to bool (I,), whether each test image was classified correctly; `pairs` are
-    those that catalogue and profile declare; `generated_at` is UTC, ISO 8601. Unfinished matrices, single seeds and single
-    families are no error: what cannot be said is left out and the warnings say so.
+    those that catalogue and profile declare; without `answers` (and `class_names` by data set) errors are not compared;
+    `generated_at` is UTC, ISO 8601. Unfinished matrices, single seeds and single families are no error: what cannot be said is
+    left out and the warnings say so.
     """
     ordered = sorted(outcomes, key=lambda outcome: row_order(outcome.row))
     rows = tuple(outcome.row for outcome in ordered)
@@ -66,6 +70,7 @@ def assemble(
         groups=groups(study),
         gaps=gaps(study),
         pairs=tuple(spec for spec in study.declared if any(pair.name == spec.name for pair in study.pairs)),
+        errors=compare_errors(study, answers or {}, class_names or {}),
         cells=rows,
     )
 

@@ -7,6 +7,7 @@ natural. Must not know how a number is computed or drawn. Read `Results` first.
 from enum import StrEnum
 from typing import Literal
 
+from repro.analysis.error_results import ErrorComparison
 from repro.records import CellStatus, Environment, Record
 from repro.spec import Claim, Family, PairSpec, Role, Spec
 
@@ -216,6 +217,8 @@ class Results(Spec):
     gaps: tuple[Gap, ...]
     pairs: tuple[PairSpec, ...] = ()
     """The declared pairs whose models all have cells under one recipe on one data set."""
+    errors: tuple[ErrorComparison, ...] = ()
+    """Where both families err, at the largest sizes."""
     cells: tuple[CellRow, ...]
     """Every cell of the profile, finished or not."""
 

@@ -8,6 +8,7 @@ first.
 from dataclasses import dataclass
 
 from repro.analysis.results import Results
+from repro.figures.classes import class_figure
 from repro.figures.scaling import ScalingPanel, scaling_panels
 from repro.figures.strips import claim_strip
 from repro.figures.upstream import UpstreamPanel, upstream_panels
@@ -27,13 +28,16 @@ class Figures:
     """One for each of `Results.claims`; None where a claim has no points."""
     observations: tuple[Figure | None, ...]
     """The same of `Results.observations`."""
+    classes: tuple[Figure | None, ...] = ()
+    """One for each of `Results.errors`; None where it has no classes."""
 
     @property
     def all(self) -> tuple[Figure, ...]:
         """Every figure once, in the page's order."""
         strips = [figure for figure in (*self.claims, *self.observations) if figure]
         scaling = [figure for panel in self.scaling for figure in (panel.curves, panel.gap) if figure]
-        return (*strips, *scaling, *(panel.curves for panel in self.upstream))
+        classes = [figure for figure in self.classes if figure]
+        return (*strips, *scaling, *(panel.curves for panel in self.upstream), *classes)
 
 
 def draw_figures(results: Results) -> Figures:
@@ -47,4 +51,5 @@ def draw_figures(results: Results) -> Figures:
         observations=tuple(
             claim_strip(result, name=f"observation-{number}") for number, result in enumerate(results.observations, 1)
         ),
+        classes=tuple(class_figure(found, name=f"classes-{number}") for number, found in enumerate(results.errors, 1)),
     )

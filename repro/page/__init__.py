@@ -4,16 +4,19 @@ It arranges numbers that stand in `Results`; the first sentence comes from `repr
 Must not know files, records or the PDF. Read `build_page` first.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from repro.analysis.results import CellRow, ClaimResult, Results, Verdict
 from repro.analysis.wording import measure_in_words
 from repro.catalog import Catalog
+from repro.datasets.glimpses import Glimpse
 from repro.figures import Figures
 from repro.formatting import FAMILY_NAMES, FILTERS
 from repro.headline import headline
 from repro.page.checkpoints import Checkpoints, checkpoints_of
+from repro.page.errors import ErrorSection, error_section
 from repro.page.protocol import ModelRow, RecipeColumn, model_rows, recipe_columns
 from repro.page.rates import SearchTable, search_tables
 from repro.page.training import ConvergenceCheck, TrainingRow, convergence_checks, training_rows
@@ -85,11 +88,22 @@ class Page:
     """Published weights; None where no cell starts from any."""
     searches: tuple[SearchTable, ...]
     """Searches for learning rates, by recipe."""
+    errors: ErrorSection
     bibtex: str
 
 
-def build_page(*, profile: Profile, results: Results, figures: Figures, catalog: Catalog) -> Page:
-    """Arrange the results for the templates. Raises ProfileError where the profile names what nobody knows."""
+def build_page(
+    *,
+    profile: Profile,
+    results: Results,
+    figures: Figures,
+    catalog: Catalog,
+    glimpses: Mapping[str, Glimpse] | None = None,
+) -> Page:
+    """Arrange the results for the templates; `glimpses` are images of `results.errors`, by data set.
+
+    Raises ProfileError where the profile names what nobody knows.
+    """
     done = [row for row in results.cells if row.status is CellStatus.DONE]
     tally = dict.fromkeys(Verdict, 0)
     for result in results.claims:
@@ -118,6 +132,7 @@ def build_page(*, profile: Profile, results: Results, figures: Figures, catalog:
         models=model_rows(profile, catalog, results.cells),
         checkpoints=checkpoints_of(profile, results, catalog),
         searches=search_tables(results.cells),
+        errors=error_section(results, figures.classes, glimpses or {}),
         bibtex=PAPER_BIBTEX,
     )
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from repro.analysis.assemble import results_csv
+from repro.analysis.curves import NO_HISTORIES, Histories
 from repro.analysis.results import Results
 from repro.catalog import load_catalog
 from repro.errors import DataError, EnvironmentProblem
@@ -55,6 +56,7 @@ def write_report(
     profile: Profile,
     results: Results,
     labels_and_predictions: Predictions,
+    histories: Histories = NO_HISTORIES,
     with_pdf: bool = True,
     out: Callable[[str], None],
 ) -> ReportPaths:
@@ -67,7 +69,7 @@ def write_report(
     where SOURCE_DATE_EPOCH is no number, DiskFull.
     """
     folder = workspace.report_dir(slug(profile.name))
-    figures = draw_figures(results)
+    figures = draw_figures(results, histories)
     page = render_html(build_page(profile=profile, results=results, figures=figures, catalog=load_catalog()))
     paths = ReportPaths(
         html=folder / "report.html",

@@ -10,6 +10,7 @@ from repro.context import Context
 from repro.datasets import read_manifest
 from repro.errors import CorruptFile
 from repro.evidence import gather
+from repro.histories import gather_histories
 from repro.plan import datasets_of
 from repro.rendering import ReportPaths, write_report
 
@@ -28,16 +29,19 @@ def report(context: Context, *, with_pdf: bool) -> ReportPaths:
         pairs=(context.catalog.pairs | {pair.name: pair for pair in context.profile.pair}).values(),
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    warnings = [*results.warnings, *_leaks(context), *evidence.problems]
+    histories = gather_histories(evidence.outcomes, context.workspace)
+    problems = [*evidence.problems, *histories.problems]
+    warnings = [*results.warnings, *_leaks(context), *problems]
     if plan.unsized:
         warnings.append(f"Cells of {', '.join(plan.unsized)} are missing here: the data are not fetched, so sizes are unknown.")
-    for problem in evidence.problems:
+    for problem in problems:
         context.say(f"warning: {problem}")
     return write_report(
         workspace=context.workspace,
         profile=context.profile,
         results=results.model_copy(update={"warnings": tuple(warnings)}),
         labels_and_predictions=evidence.predictions,
+        histories=histories,
         with_pdf=with_pdf,
         out=context.say,
     )

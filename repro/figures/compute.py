@@ -1,0 +1,270 @@
+"""Test accuracy against what training cost: operations, seconds, joules, side by side on one accuracy axis.
+
+The arms with the most training images are named, the others are faint. Must not know how costs are summed
+(`repro.analysis.costs`). Read `compute_panels` first.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import log10
+from typing import TYPE_CHECKING, Any
+
+from repro.analysis.arms import PRETRAINED, contender
+from repro.analysis.costs import ArmCost, Costs, cost_places, largest_first
+from repro.analysis.results import Group
+from repro.figures.captions import without_library
+from repro.figures.marks import FAMILY_COLOURS, FAMILY_MARKERS, HEIGHT, WIDTH, accuracy_axis
+from repro.figures.placement import Box, place_labels
+from repro.formatting import FAMILY_NAMES, count, percent, printable, quantity, seconds, shortened
+from repro.spec import Family
+from repro.svg import LIGHT, Figure, Sheet, finish
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LABEL_SIZE = 11
+"""Of a point's name, in px."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedArm:
+    """An arm with the most training images of its figure."""
+
+    number: int
+    """What marks it in the figure where there is no room for names."""
+    name: str
+    """What tells it from the other arms of its family."""
+    cost: ArmCost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputePanel:
+    """One data set; of published weights one recipe there."""
+
+    dataset: str
+    recipe: str
+    """Of published weights; empty for all that was trained here."""
+    num_train_images: int
+    """Of the named arms."""
+    arms: tuple[NamedArm, ...]
+    flops: Figure | None
+    """None where no arm's operations are known."""
+    seconds: Figure | None
+    joules: Figure | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Axis:
+    key: str
+    label: str
+    of: Callable[[ArmCost], float | None]
+    words: Callable[[float], str]
+    """A cost in words."""
+
+
+_AXES = (
+    _Axis(
+        key="flops",
+        label="training operations (log scale)",
+        of=lambda arm: arm.train_flops,
+        words=lambda number: quantity(number, "FLOP"),
+    ),
+    _Axis(key="seconds", label="training seconds (log scale)", of=lambda arm: arm.wall_s, words=seconds),
+    _Axis(
+        key="joules",
+        label="energy of training (log scale)",
+        of=lambda arm: arm.energy_j,
+        words=lambda number: quantity(number, "J"),
+    ),
+)
+
+
+def compute_panels(costs: Costs) -> Iterable[ComputePanel]:
+    """A panel for each place that has finished arms."""
+    for number, ((dataset, recipe), arms) in enumerate(cost_places(costs).items(), 1):
+        largest, smaller = largest_first(arms)
+        named = _named(largest)
+        drawn = {axis.key: _figure(named, smaller, axis, name=f"compute-{number}-{axis.key}") for axis in _AXES}
+        yield ComputePanel(
+            dataset=dataset,
+            recipe=recipe,
+            num_train_images=largest[0].group.num_train_images,
+            arms=named,
+            flops=drawn["flops"],
+            seconds=drawn["seconds"],
+            joules=drawn["joules"],
+        )
+
+
+def _named(arms: Sequence[ArmCost]) -> tuple[NamedArm, ...]:
+    """The arms with names that say no more than what differs among those of their family."""
+    by_family: dict[Family, list[Group]] = {}
+    for arm in arms:
+        by_family.setdefault(arm.group.family, []).append(arm.group)
+    ordered = sorted(arms, key=lambda arm: (arm.group.family != "vit", arm.train_flops or 0.0, arm.group.accuracy.value))
+    return tuple(
+        NamedArm(number=number, name=_name(arm.group, by_family[arm.group.family]), cost=arm)
+        for number, arm in enumerate(ordered, 1)
+    )
+
+
+def _name(group: Group, others: Sequence[Group]) -> str:
+    parts = []
+    if len({(other.model, other.init) for other in others if other.init == group.init}) > 1:
+        parts.append(without_library(contender(group.model, group.init)))
+    if group.init != PRETRAINED and len({other.init for other in others}) > 1:
+        parts.append(f"{count(group.num_upstream_images)} upstream" if group.num_upstream_images else "scratch")
+    same = [other for other in others if (other.model, other.init) == (group.model, group.init)]
+    if len({other.recipe for other in same}) > 1:
+        parts.append(group.recipe)
+    return ", ".join(parts) or FAMILY_NAMES[group.family]
+
+
+def _figure(named: Sequence[NamedArm], smaller: Sequence[ArmCost], axis: _Axis, *, name: str) -> Figure | None:
+    shown = [(arm, cost) for arm in named if (cost := axis.of(arm.cost)) is not None]
+    if not shown:
+        return None
+    faint = [(arm, cost) for arm in smaller if (cost := axis.of(arm)) is not None]
+    with Sheet(WIDTH, HEIGHT) as canvas:
+        axes = canvas.add_axes((0.1, 0.135, 0.86, 0.775))
+        accuracy_axis(axes, [*(arm.cost.group for arm in named), *(arm.group for arm in smaller)])
+        _cost_axis(axes, [cost for _, cost in (*shown, *faint)], axis)
+        for arm, cost in faint:
+            _point(axes, arm.group, cost, is_faint=True)
+        for one, cost in shown:
+            _point(axes, one.cost.group, cost, is_faint=False)
+        _families(axes, {arm.cost.group.family for arm in named})
+        has_names = _write_names(axes, shown, [(cost, arm.group) for arm, cost in faint])
+        return finish(
+            canvas,
+            name=name,
+            title=compute_title(shown, axis.words),
+            description=f"Test accuracy in per cent against {axis.label.removesuffix(' (log scale)')}, logarithmic. Filled "
+            "marks: arms with the most training images, means over seeds; bars: 95 % intervals over seeds and test images. "
+            + ("Faint marks: fewer training images. " if faint else "")
+            + ("" if has_names else "The numbers are those of the table beside the figure. ")
+            + " ".join(f"{_in_words(one)}: {_accuracy(one.cost.group)} at {axis.words(cost)}." for one, cost in shown),
+        )
+
+
+def compute_title(shown: Sequence[tuple[NamedArm, float]], words: Callable[[float], str]) -> str:
+    """The most accurate arm of each family, the better one first, with its cost; and how their costs compare."""
+    best: dict[Family, tuple[NamedArm, float]] = {}
+    for one, cost in sorted(shown, key=lambda pair: (-pair[0].cost.group.accuracy.value, pair[1])):
+        best.setdefault(one.cost.group.family, (one, cost))
+    parts = [f"{_in_words(one)} {_accuracy(one.cost.group)} for {words(cost)}" for one, cost in best.values()]
+    images = count(shown[0][0].cost.group.num_train_images)
+    if len(parts) == 1:
+        return f"Most accurate at {images} training images: {parts[0]}"
+    (_, first), (_, second) = best.values()
+    ratio = first / second
+    compared = (
+        "the same cost" if 0.98 < ratio < 1.02 else f"{max(ratio, 1 / ratio):.2g} times {'more' if ratio > 1 else 'less'}"
+    )
+    return f"Most accurate at {images} training images: {parts[0]}, against {parts[1]} ({compared})"
+
+
+def _in_words(one: NamedArm) -> str:
+    family = FAMILY_NAMES[one.cost.group.family]
+    return family if one.name == family else f"{family} ({one.name})"
+
+
+def _accuracy(group: Group) -> str:
+    return percent(group.accuracy.value, group.accuracy.ci95)
+
+
+def _point(axes: "Axes", group: Group, cost: float, *, is_faint: bool) -> None:
+    colour = FAMILY_COLOURS[group.family]
+    alpha = 0.35 if is_faint else 1.0
+    if group.accuracy.ci95 is not None:
+        ends = [100 * max(group.accuracy.ci95[0], 0), 100 * min(group.accuracy.ci95[1], 1)]
+        axes.plot([cost, cost], ends, color=colour, linewidth=1.4, alpha=alpha)
+    edge: dict[str, Any] = {"markeredgecolor": LIGHT["surface"], "markeredgewidth": 1.1}
+    size = 5 if is_faint else 8
+    axes.plot(
+        [cost], [100 * group.accuracy.value], FAMILY_MARKERS[group.family], color=colour, markersize=size, alpha=alpha, **edge
+    )
+
+
+def _cost_axis(axes: "Axes", costs: Sequence[float], axis: _Axis) -> None:
+    """A logarithmic axis, at least half a decade long, ticked at round costs that are written as the report writes them."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    low, high = log10(min(costs)), log10(max(costs))
+    margin = max(0.1 * (high - low), 0.25)
+    low, high = low - margin, high + margin
+    steps = (1, 2, 5) if high - low < 1.6 else (1, 3) if high - low < 2.6 else (1,)
+    every = 1 if high - low < 6 else 2
+    ticks = [step * 10.0**power for power in range(int(low) - 1, int(high) + 2, every) for step in steps]
+    ticks = [tick for tick in ticks if low <= log10(tick) <= high]
+    axes.set_xscale("log")
+    axes.set_xlim(10**low, 10**high)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(ticks, [axis.words(tick) for tick in ticks])
+    axes.set_xlabel(axis.label)
+
+
+def _families(axes: "Axes", families: set[Family]) -> None:
+    """Which mark is which family, above the axes at the right."""
+    place = 1.0
+    for family in sorted(families):
+        text = {"vit": "\u25cf ViT", "cnn": "\u25a0 CNN"}[family]
+        axes.text(
+            place, 1.035, text, transform=axes.transAxes, ha="right", color=FAMILY_COLOURS[family], weight="bold", fontsize=12
+        )
+        place -= 0.16
+
+
+def _write_names(axes: "Axes", shown: Sequence[tuple[NamedArm, float]], faint: Sequence[tuple[float, Group]]) -> bool:
+    """Write each arm's name beside its point, or, where they do not all fit, its number. Returns whether names fitted."""
+    spots, obstacles = [], list[Box]()
+    for one, cost in shown:
+        spots.append(_pixel(axes, cost, one.cost.group.accuracy.value))
+        obstacles += _boxes(axes, cost, one.cost.group, radius=5)
+    clear = [*obstacles, *(box for cost, group in faint for box in _boxes(axes, cost, group, radius=3))]
+    frame = axes.get_window_extent()
+    inside = (frame.x0, frame.y0, frame.x1 + 12, frame.y1 + 4)
+    names = [shortened(printable(one.name), 40) for one, _ in shown]
+    numbers = [str(one.number) for one, _ in shown]
+    # Faint marks are given up before names are.
+    for texts, around in ((names, clear), (names, obstacles), (numbers, clear), (numbers, obstacles), (numbers, [])):
+        places = place_labels(
+            spots,
+            [0.6 * LABEL_SIZE * len(text) for text in texts],
+            height=1.15 * LABEL_SIZE,
+            inside=inside,
+            obstacles=around,
+        )
+        if places is not None:
+            break
+    else:
+        places = [(x + 7, y) for x, y in spots]
+    for (one, _), text, (x, y), (point_x, point_y) in zip(shown, texts, places, spots, strict=True):
+        axes.annotate(
+            text,
+            xy=(point_x, point_y),
+            xycoords="figure pixels",
+            xytext=(x, y),
+            textcoords="figure pixels",
+            va="center_baseline",
+            fontsize=LABEL_SIZE,
+            color=FAMILY_COLOURS[one.cost.group.family],
+            annotation_clip=False,
+        )
+    return texts is names
+
+
+def _pixel(axes: "Axes", cost: float, accuracy: float) -> tuple[float, float]:
+    x, y = axes.transData.transform((cost, 100 * accuracy))
+    return float(x), float(y)
+
+
+def _boxes(axes: "Axes", cost: float, group: Group, *, radius: float) -> list[Box]:
+    """What a point covers: its mark and its bar."""
+    x, y = _pixel(axes, cost, group.accuracy.value)
+    boxes = [(x - radius, y - radius, x + radius, y + radius)]
+    if group.accuracy.ci95 is not None:
+        low, high = (_pixel(axes, cost, min(max(bound, 0), 1))[1] for bound in group.accuracy.ci95)
+        boxes.append((x - 1.5, low, x + 1.5, high))
+    return boxes

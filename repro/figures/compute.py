@@ -15,7 +15,7 @@ from repro.analysis.results import Group
 from repro.figures.captions import without_library
 from repro.figures.marks import FAMILY_COLOURS, FAMILY_MARKERS, HEIGHT, WIDTH, accuracy_axis
 from repro.figures.placement import Box, place_labels
-from repro.formatting import FAMILY_NAMES, count, percent, printable, quantity, seconds, shortened
+from repro.formatting import FAMILY_NAMES, NBSP, count, percent, printable, quantity, seconds, shortened
 from repro.spec import Family
 from repro.svg import LIGHT, Figure, Sheet, finish
 
@@ -60,6 +60,8 @@ class _Axis:
     of: Callable[[ArmCost], float | None]
     words: Callable[[float], str]
     """A cost in words."""
+    tick: Callable[[float], str]
+    """A cost at the axis."""
 
 
 _AXES = (
@@ -68,13 +70,21 @@ _AXES = (
         label="training operations (log scale)",
         of=lambda arm: arm.train_flops,
         words=lambda number: quantity(number, "FLOP"),
+        tick=lambda number: quantity(number, "FLOP"),
     ),
-    _Axis(key="seconds", label="training seconds (log scale)", of=lambda arm: arm.wall_s, words=seconds),
+    _Axis(
+        key="seconds",
+        label="training time (log scale)",
+        of=lambda arm: arm.wall_s,
+        words=seconds,
+        tick=lambda number: f"{number:,g}{NBSP}s",
+    ),
     _Axis(
         key="joules",
         label="energy of training (log scale)",
         of=lambda arm: arm.energy_j,
         words=lambda number: quantity(number, "J"),
+        tick=lambda number: quantity(number, "J"),
     ),
 )
 
@@ -158,9 +168,7 @@ def compute_title(shown: Sequence[tuple[NamedArm, float]], words: Callable[[floa
         return f"Most accurate at {images} training images: {parts[0]}"
     (_, first), (_, second) = best.values()
     ratio = first / second
-    compared = (
-        "the same cost" if 0.98 < ratio < 1.02 else f"{max(ratio, 1 / ratio):.2g} times {'more' if ratio > 1 else 'less'}"
-    )
+    compared = "the same cost" if 0.98 < ratio < 1.02 else f"{ratio:.2g} times the cost"
     return f"Most accurate at {images} training images: {parts[0]}, against {parts[1]} ({compared})"
 
 
@@ -201,7 +209,7 @@ def _cost_axis(axes: "Axes", costs: Sequence[float], axis: _Axis) -> None:
     axes.set_xlim(10**low, 10**high)
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(ticks, [axis.words(tick) for tick in ticks])
+    axes.set_xticks(ticks, [axis.tick(tick) for tick in ticks])
     axes.set_xlabel(axis.label)
 
 
@@ -223,8 +231,8 @@ def _write_names(axes: "Axes", shown: Sequence[tuple[NamedArm, float]], faint: S
         spots.append(_pixel(axes, cost, one.cost.group.accuracy.value))
         obstacles += _boxes(axes, cost, one.cost.group, radius=5)
     clear = [*obstacles, *(box for cost, group in faint for box in _boxes(axes, cost, group, radius=3))]
-    frame = axes.get_window_extent()
-    inside = (frame.x0, frame.y0, frame.x1 + 12, frame.y1 + 4)
+    left, bottom, right, top = (float(edge) * _px_per_dot(axes) for edge in axes.get_window_extent().extents)
+    inside = (left, bottom, right + 12, top + 4)
     names = [shortened(printable(one.name), 40) for one, _ in shown]
     numbers = [str(one.number) for one, _ in shown]
     # Faint marks are given up before names are.
@@ -240,13 +248,12 @@ def _write_names(axes: "Axes", shown: Sequence[tuple[NamedArm, float]], faint: S
             break
     else:
         places = [(x + 7, y) for x, y in spots]
-    for (one, _), text, (x, y), (point_x, point_y) in zip(shown, texts, places, spots, strict=True):
+    for (one, cost), text, (x, y), (point_x, point_y) in zip(shown, texts, places, spots, strict=True):
         axes.annotate(
             text,
-            xy=(point_x, point_y),
-            xycoords="figure pixels",
-            xytext=(x, y),
-            textcoords="figure pixels",
+            xy=(cost, 100 * one.cost.group.accuracy.value),
+            xytext=(x - point_x, y - point_y),
+            textcoords="offset points",
             va="center_baseline",
             fontsize=LABEL_SIZE,
             color=FAMILY_COLOURS[one.cost.group.family],
@@ -257,7 +264,13 @@ def _write_names(axes: "Axes", shown: Sequence[tuple[NamedArm, float]], faint: S
 
 def _pixel(axes: "Axes", cost: float, accuracy: float) -> tuple[float, float]:
     x, y = axes.transData.transform((cost, 100 * accuracy))
-    return float(x), float(y)
+    scale = _px_per_dot(axes)
+    return float(x) * scale, float(y) * scale
+
+
+def _px_per_dot(axes: "Axes") -> float:
+    """CSS pixels in one of the drawing's own dots: a sheet measures a pixel as a point."""
+    return 72 / float(axes.figure.dpi)
 
 
 def _boxes(axes: "Axes", cost: float, group: Group, *, radius: float) -> list[Box]:

@@ -12,7 +12,7 @@ from repro.analysis.convergence import TRAINED_ACCURACY
 from repro.analysis.curves import History
 from repro.figures.captions import without_library
 from repro.figures.marks import FAMILY_COLOURS, WIDTH, Style, draw_legend, legend_height, styles_of
-from repro.formatting import FAMILY_NAMES, count, loss, percent, shortened
+from repro.formatting import FAMILY_NAMES, NBSP, count, loss, percent, shortened, threshold
 from repro.records import EpochRow
 from repro.spec import Family, Role
 from repro.svg import LIGHT, Figure, Sheet, finish
@@ -20,8 +20,9 @@ from repro.svg import LIGHT, Figure, Sheet, finish
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_HEIGHT = 400
+_HEIGHT = 380
 """Without legend, in px."""
+_TRAINED = f"{threshold(TRAINED_ACCURACY, 100)}{NBSP}%"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,23 +65,15 @@ def curves_title(histories: Sequence[History]) -> str:
     several = len({history.row.family for history in histories}) < len(histories)
     ends = max(history.points[-1].step for history in histories)
     if several:
+        within = f"right, as seen, within {count(ends)} steps"
         reached = sum(_first_trained(history) is not None for history in histories)
-        return (
-            f"{reached} of {len(histories)} models reach {percent(TRAINED_ACCURACY)} of the training images as seen, "
-            f"within {count(ends)} steps"
-        )
+        return f"{reached} of {len(histories)} models get {_TRAINED} of the training images {within}"
     parts = []
     for history in histories:
-        family, step = FAMILY_NAMES[history.row.family], _first_trained(history)
-        if step is not None:
-            parts.append(
-                f"the {family} reaches {percent(TRAINED_ACCURACY)} of its training images as seen by step {count(step)}"
-            )
-        else:
-            best = max(point.train_accuracy for point in history.points)
-            parts.append(f"the {family} stays below {percent(TRAINED_ACCURACY)}, at {percent(best)} at most")
-    text = " and ".join(parts)
-    return f"{text[0].upper()}{text[1:]}, of {count(ends)} steps"
+        step = _first_trained(history)
+        best = percent(max(point.train_accuracy for point in history.points))
+        parts.append(f"{FAMILY_NAMES[history.row.family]} " + (f"by step {count(step)}" if step else f"never, {best} at most"))
+    return f"{_TRAINED} of the training images right, as seen: {', '.join(parts)}; {count(ends)} steps"
 
 
 def _first_trained(history: History) -> int | None:
@@ -98,8 +91,8 @@ def _figure(histories: Sequence[History], *, name: str) -> Figure:
     foot = legend_height(num_lines)
     height = _HEIGHT + foot
     with Sheet(WIDTH, height) as canvas:
-        upper = canvas.add_axes((0.125, (0.58 * _HEIGHT + foot) / height, 0.835, 0.345 * _HEIGHT / height))
-        lower = canvas.add_axes((0.125, (0.125 * _HEIGHT + foot) / height, 0.835, 0.345 * _HEIGHT / height))
+        upper = canvas.add_axes((0.125, (0.575 * _HEIGHT + foot) / height, 0.835, 0.345 * _HEIGHT / height))
+        lower = canvas.add_axes((0.125, (0.115 * _HEIGHT + foot) / height, 0.835, 0.345 * _HEIGHT / height))
         for key, history in series.items():
             _draw(upper, lower, history, styles[key])
         has_dev = any(_has_dev(history) for history in histories)
@@ -115,7 +108,7 @@ def _figure(histories: Sequence[History], *, name: str) -> Figure:
             description="Against optimizer steps: above the loss in nats, logarithmic, as optimised; below the accuracy in "
             "per cent on the training images as the model saw them, augmented; "
             + ("faint dotted lines: on the dev split; " if has_dev else "")
-            + f"dashed: {percent(TRAINED_ACCURACY)}. "
+            + f"dashed: {_TRAINED}. "
             + " ".join(_in_words(history) for history in histories),
         )
 
@@ -139,7 +132,7 @@ def _dev_values(points: Sequence[EpochRow]) -> tuple[list[float], list[float]]:
 
 
 def _finish_axes(upper: "Axes", lower: "Axes", histories: Sequence[History], *, has_dev: bool) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     last = max(history.points[-1].step for history in histories)
     for axes in (upper, lower):
@@ -151,7 +144,7 @@ def _finish_axes(upper: "Axes", lower: "Axes", histories: Sequence[History], *, 
     subs = (1.0,) if high / low > 300 else (1.0, 3.0) if high / low > 8 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
     upper.yaxis.set_major_locator(LogLocator(base=10, subs=subs, numticks=6))
     upper.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    upper.yaxis.set_minor_formatter(NullFormatter())
+    upper.yaxis.set_minor_locator(NullLocator())
     upper.tick_params(axis="x", labelbottom=False)
     low = min(lower.get_ylim()[0], 95.0)
     lower.set_ylim(low, 101.5)
@@ -161,7 +154,7 @@ def _finish_axes(upper: "Axes", lower: "Axes", histories: Sequence[History], *, 
     lower.text(
         0.995,
         100 * TRAINED_ACCURACY - 0.02 * (101.5 - low),
-        percent(TRAINED_ACCURACY),
+        _TRAINED,
         transform=lower.get_yaxis_transform(),
         ha="right",
         va="top",

@@ -49,7 +49,10 @@ def slopes_title(gains: Sequence[Gain], ends: Mapping[Side, tuple[Group, Group]]
     for family, members in grouped(lambda side: side[0], ends).items():
         starts, stops = ([ends[side][end] for side in members] for end in (0, 1))
         parts.append(f"{FAMILY_NAMES[family]} {_span(starts)} → {_span(stops)}")
-    return f"{flat(first)} → {flat(last)}, {count(gains[0].num_train_images)} training images: {', '.join(parts)}"
+    start = flat(first)
+    return (
+        f"{start[0].upper()}{start[1:]} → {flat(last)}, {count(gains[0].num_train_images)} training images: {', '.join(parts)}"
+    )
 
 
 def _span(groups: Sequence[Group]) -> str:

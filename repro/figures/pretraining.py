@@ -120,7 +120,7 @@ def _slopes(gains: Sequence[Gain], arms: Mapping[tuple[str, int, str, str, str],
     styles = dict(zip(lines, styles_of((family, f"{start} {end}") for family, start, end in lines).values(), strict=True))
     height = HEIGHT + legend_height(len(lines))
     with Sheet(WIDTH, height) as canvas:
-        axes = canvas.add_axes((0.1, (62 + height - HEIGHT) / height, 0.86, (HEIGHT - 92) / height))
+        axes = canvas.add_axes((0.1, (50 + height - HEIGHT) / height, 0.86, (HEIGHT - 80) / height))
         accuracy_axis(axes, [group for here in lines.values() for group in here.values()])
         for number, (side, here) in enumerate(lines.items()):
             shift = _dodge(number, len(lines))
@@ -170,8 +170,8 @@ def _gains(gains: Sequence[Gain], *, name: str) -> Figure:
             ("log-odds", 1, lambda one: one.log_odds),
         )
         for row, (label, factor, estimate_of) in enumerate(scales):
-            bottom = (0.6 - 0.43 * row) * HEIGHT + foot
-            axes = canvas.add_axes((0.12, bottom / height, 0.84, 0.32 * HEIGHT / height))
+            bottom = (0.58 - 0.435 * row) * HEIGHT + foot
+            axes = canvas.add_axes((0.12, bottom / height, 0.84, 0.325 * HEIGHT / height))
             axes.axhline(0, color=LIGHT["ink"], linewidth=1.2)
             for number, (side, members) in enumerate(by_side.items()):
                 shift = _dodge(number, num_marks, width=0.5)
@@ -184,7 +184,7 @@ def _gains(gains: Sequence[Gain], *, name: str) -> Figure:
             include_zero(axes)
             _rung_axis(axes, labels if row else [""] * len(labels))
             axes.set_title(f"gain over {flat(first)}, {label}", loc="left", fontsize=12.5, color=LIGHT["ink"], pad=8)
-        entries = [(_bare(styles[side]), FAMILY_COLOURS[side[0]], f"gain of {side_name(side)}") for side in by_side]
+        entries = [(_bare(styles[side]), FAMILY_COLOURS[side[0]], side_name(side)) for side in by_side]
         entries += [
             (_bare(style), LIGHT["ink"], difference_name(line[0], several=len(differences) > 1))
             for line, style in zip(differences.values(), styles_of_differences, strict=True)

@@ -47,6 +47,8 @@ class ComputePanel:
     num_train_images: int
     """Of the named arms."""
     arms: tuple[NamedArm, ...]
+    is_numbered: bool
+    """Whether the figures show the arms' numbers, since not all names found room."""
     flops: Figure | None
     """None where no arm's operations are known."""
     seconds: Figure | None
@@ -94,16 +96,31 @@ def compute_panels(costs: Costs) -> Iterable[ComputePanel]:
     for number, ((dataset, recipe), arms) in enumerate(cost_places(costs).items(), 1):
         largest, smaller = largest_first(arms)
         named = _named(largest)
-        drawn = {axis.key: _figure(named, smaller, axis, name=f"compute-{number}-{axis.key}") for axis in _AXES}
+        drawn, fits = _drawn(named, smaller, number, with_names=True)
+        if not fits:
+            drawn, _ = _drawn(named, smaller, number, with_names=False)
         yield ComputePanel(
             dataset=dataset,
             recipe=recipe,
             num_train_images=largest[0].group.num_train_images,
             arms=named,
+            is_numbered=not fits,
             flops=drawn["flops"],
             seconds=drawn["seconds"],
             joules=drawn["joules"],
         )
+
+
+def _drawn(
+    named: Sequence[NamedArm], smaller: Sequence[ArmCost], number: int, *, with_names: bool
+) -> tuple[dict[str, Figure | None], bool]:
+    """The figures by axis, and whether all names, or numbers, found room: all figures of a panel show the same."""
+    drawn, fits = dict[str, Figure | None](), True
+    for axis in _AXES:
+        figure = _figure(named, smaller, axis, name=f"compute-{number}-{axis.key}", with_names=with_names)
+        drawn[axis.key] = figure[0] if figure else None
+        fits = fits and (figure is None or figure[1])
+    return drawn, fits
 
 
 def _named(arms: Sequence[ArmCost]) -> tuple[NamedArm, ...]:
@@ -130,7 +147,10 @@ def _name(group: Group, others: Sequence[Group]) -> str:
     return ", ".join(parts) or FAMILY_NAMES[group.family]
 
 
-def _figure(named: Sequence[NamedArm], smaller: Sequence[ArmCost], axis: _Axis, *, name: str) -> Figure | None:
+def _figure(
+    named: Sequence[NamedArm], smaller: Sequence[ArmCost], axis: _Axis, *, name: str, with_names: bool
+) -> tuple[Figure, bool] | None:
+    """The figure, and whether all names, or numbers, found room; None where no cost is known."""
     shown = [(arm, cost) for arm in named if (cost := axis.of(arm.cost)) is not None]
     if not shown:
         return None
@@ -144,17 +164,19 @@ def _figure(named: Sequence[NamedArm], smaller: Sequence[ArmCost], axis: _Axis, 
         for one, cost in shown:
             _point(axes, one.cost.group, cost, is_faint=False)
         _families(axes, {arm.cost.group.family for arm in named})
-        has_names = _write_names(axes, shown, [(cost, arm.group) for arm, cost in faint])
-        return finish(
+        texts = [shortened(printable(one.name), 40) if with_names else str(one.number) for one, _ in shown]
+        fits = _write_names(axes, shown, texts, [(cost, arm.group) for arm, cost in faint])
+        figure = finish(
             canvas,
             name=name,
             title=compute_title(shown, axis.words),
             description=f"Test accuracy in per cent against {axis.label.removesuffix(' (log scale)')}, logarithmic. Filled "
             "marks: arms with the most training images, means over seeds; bars: 95 % intervals over seeds and test images. "
             + ("Faint marks: fewer training images. " if faint else "")
-            + ("" if has_names else "The numbers are those of the table beside the figure. ")
+            + ("" if with_names else "The numbers are those of the table beside the figure. ")
             + " ".join(f"{_in_words(one)}: {_accuracy(one.cost.group)} at {axis.words(cost)}." for one, cost in shown),
         )
+        return figure, fits
 
 
 def compute_title(shown: Sequence[tuple[NamedArm, float]], words: Callable[[float], str]) -> str:
@@ -224,30 +246,29 @@ def _families(axes: "Axes", families: set[Family]) -> None:
         place -= 0.16
 
 
-def _write_names(axes: "Axes", shown: Sequence[tuple[NamedArm, float]], faint: Sequence[tuple[float, Group]]) -> bool:
-    """Write each arm's name beside its point, or, where they do not all fit, its number. Returns whether names fitted."""
+def _write_names(
+    axes: "Axes", shown: Sequence[tuple[NamedArm, float]], texts: Sequence[str], faint: Sequence[tuple[float, Group]]
+) -> bool:
+    """Write each text beside its point. Returns whether all found room; else they may cover faint marks, or each other."""
     spots, obstacles = [], list[Box]()
     for one, cost in shown:
         spots.append(_pixel(axes, cost, one.cost.group.accuracy.value))
         obstacles += _boxes(axes, cost, one.cost.group, radius=5)
     clear = [*obstacles, *(box for cost, group in faint for box in _boxes(axes, cost, group, radius=3))]
     left, bottom, right, top = (float(edge) * _px_per_dot(axes) for edge in axes.get_window_extent().extents)
-    inside = (left, bottom, right + 12, top + 4)
-    names = [shortened(printable(one.name), 40) for one, _ in shown]
-    numbers = [str(one.number) for one, _ in shown]
-    # Faint marks are given up before names are.
-    for texts, around in ((names, clear), (names, obstacles), (numbers, clear), (numbers, obstacles), (numbers, [])):
-        places = place_labels(
+    found = None
+    for around in (clear, obstacles, []):
+        found = place_labels(
             spots,
             [0.6 * LABEL_SIZE * len(text) for text in texts],
             height=1.15 * LABEL_SIZE,
-            inside=inside,
+            inside=(left, bottom, right + 12, top + 4),
             obstacles=around,
         )
-        if places is not None:
+        if found is not None:
             break
-    else:
-        places = [(x + 7, y) for x, y in spots]
+    fits = found is not None and around is clear
+    places = found or [(x + 7, y) for x, y in spots]
     for (one, cost), text, (x, y), (point_x, point_y) in zip(shown, texts, places, spots, strict=True):
         axes.annotate(
             text,
@@ -259,7 +280,7 @@ def _write_names(axes: "Axes", shown: Sequence[tuple[NamedArm, float]], faint: S
             color=FAMILY_COLOURS[one.cost.group.family],
             annotation_clip=False,
         )
-    return texts is names
+    return fits
 
 
 def _pixel(axes: "Axes", cost: float, accuracy: float) -> tuple[float, float]:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from math import log10
 from typing import TYPE_CHECKING, Any
 
-from repro.analysis.arms import PRETRAINED, contender
 from repro.analysis.costs import ArmCost, Costs, cost_places, largest_first
 from repro.analysis.results import Group
-from repro.figures.captions import without_library
+from repro.figures.cost_captions import NamedArm, accuracy_of, arm_in_words, compute_title, named_arms
 from repro.figures.marks import FAMILY_COLOURS, FAMILY_MARKERS, HEIGHT, WIDTH, accuracy_axis
 from repro.figures.placement import Box, place_labels
-from repro.formatting import FAMILY_NAMES, NBSP, count, percent, printable, quantity, seconds, shortened
+from repro.formatting import NBSP, printable, quantity, seconds, shortened
 from repro.spec import Family
 from repro.svg import LIGHT, Figure, Sheet, finish
 
@@ -24,17 +23,6 @@ if TYPE_CHECKING:
 
 LABEL_SIZE = 11
 """Of a point's name, in px."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedArm:
-    """An arm with the most training images of its figure."""
-
-    number: int
-    """What marks it in the figure where there is no room for names."""
-    name: str
-    """What tells it from the other arms of its family."""
-    cost: ArmCost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +83,7 @@ def compute_panels(costs: Costs) -> Iterable[ComputePanel]:
     """A panel for each place that has finished arms."""
     for number, ((dataset, recipe), arms) in enumerate(cost_places(costs).items(), 1):
         largest, smaller = largest_first(arms)
-        named = _named(largest)
+        named = named_arms(largest)
         drawn, fits = _drawn(named, smaller, number, with_names=True)
         if not fits:
             drawn, _ = _drawn(named, smaller, number, with_names=False)
@@ -123,30 +111,6 @@ def _drawn(
     return drawn, fits
 
 
-def _named(arms: Sequence[ArmCost]) -> tuple[NamedArm, ...]:
-    """The arms with names that say no more than what differs among those of their family."""
-    by_family: dict[Family, list[Group]] = {}
-    for arm in arms:
-        by_family.setdefault(arm.group.family, []).append(arm.group)
-    ordered = sorted(arms, key=lambda arm: (arm.group.family != "vit", arm.train_flops or 0.0, arm.group.accuracy.value))
-    return tuple(
-        NamedArm(number=number, name=_name(arm.group, by_family[arm.group.family]), cost=arm)
-        for number, arm in enumerate(ordered, 1)
-    )
-
-
-def _name(group: Group, others: Sequence[Group]) -> str:
-    parts = []
-    if len({(other.model, other.init) for other in others if other.init == group.init}) > 1:
-        parts.append(without_library(contender(group.model, group.init)))
-    if group.init != PRETRAINED and len({other.init for other in others}) > 1:
-        parts.append(f"{count(group.num_upstream_images)} upstream" if group.num_upstream_images else "scratch")
-    same = [other for other in others if (other.model, other.init) == (group.model, group.init)]
-    if len({other.recipe for other in same}) > 1:
-        parts.append(group.recipe)
-    return ", ".join(parts) or FAMILY_NAMES[group.family]
-
-
 def _figure(
     named: Sequence[NamedArm], smaller: Sequence[ArmCost], axis: _Axis, *, name: str, with_names: bool
 ) -> tuple[Figure, bool] | None:
@@ -157,7 +121,7 @@ def _figure(
     faint = [(arm, cost) for arm in smaller if (cost := axis.of(arm)) is not None]
     with Sheet(WIDTH, HEIGHT) as canvas:
         axes = canvas.add_axes((0.1, 0.135, 0.86, 0.775))
-        accuracy_axis(axes, [*(arm.cost.group for arm in named), *(arm.group for arm in smaller)])
+        accuracy_axis(axes, [*(arm.cost.group for arm in named), *map(_mean_alone, (arm.group for arm in smaller))])
         _cost_axis(axes, [cost for _, cost in (*shown, *faint)], axis)
         for arm, cost in faint:
             _point(axes, arm.group, cost, is_faint=True)
@@ -174,39 +138,15 @@ def _figure(
             "marks: arms with the most training images, means over seeds; bars: 95 % intervals over seeds and test images. "
             + ("Faint marks: fewer training images. " if faint else "")
             + ("" if with_names else "The numbers are those of the table beside the figure. ")
-            + " ".join(f"{_in_words(one)}: {_accuracy(one.cost.group)} at {axis.words(cost)}." for one, cost in shown),
+            + " ".join(f"{arm_in_words(one)}: {accuracy_of(one.cost.group)} at {axis.words(cost)}." for one, cost in shown),
         )
         return figure, fits
-
-
-def compute_title(shown: Sequence[tuple[NamedArm, float]], words: Callable[[float], str]) -> str:
-    """The most accurate arm of each family, the better one first, with its cost; and how their costs compare."""
-    best: dict[Family, tuple[NamedArm, float]] = {}
-    for one, cost in sorted(shown, key=lambda pair: (-pair[0].cost.group.accuracy.value, pair[1])):
-        best.setdefault(one.cost.group.family, (one, cost))
-    parts = [f"{_in_words(one)} {_accuracy(one.cost.group)} for {words(cost)}" for one, cost in best.values()]
-    images = count(shown[0][0].cost.group.num_train_images)
-    if len(parts) == 1:
-        return f"Most accurate at {images} training images: {parts[0]}"
-    (_, first), (_, second) = best.values()
-    ratio = first / second
-    compared = "the same cost" if 0.98 < ratio < 1.02 else f"{ratio:.2g} times the cost"
-    return f"Most accurate at {images} training images: {parts[0]}, against {parts[1]} ({compared})"
-
-
-def _in_words(one: NamedArm) -> str:
-    family = FAMILY_NAMES[one.cost.group.family]
-    return family if one.name == family else f"{family} ({one.name})"
-
-
-def _accuracy(group: Group) -> str:
-    return percent(group.accuracy.value, group.accuracy.ci95)
 
 
 def _point(axes: "Axes", group: Group, cost: float, *, is_faint: bool) -> None:
     colour = FAMILY_COLOURS[group.family]
     alpha = 0.35 if is_faint else 1.0
-    if group.accuracy.ci95 is not None:
+    if group.accuracy.ci95 is not None and not is_faint:
         ends = [100 * max(group.accuracy.ci95[0], 0), 100 * min(group.accuracy.ci95[1], 1)]
         axes.plot([cost, cost], ends, color=colour, linewidth=1.4, alpha=alpha)
     edge: dict[str, Any] = {"markeredgecolor": LIGHT["surface"], "markeredgewidth": 1.1}
@@ -214,6 +154,11 @@ def _point(axes: "Axes", group: Group, cost: float, *, is_faint: bool) -> None:
     axes.plot(
         [cost], [100 * group.accuracy.value], FAMILY_MARKERS[group.family], color=colour, markersize=size, alpha=alpha, **edge
     )
+
+
+def _mean_alone(group: Group) -> Group:
+    """What is drawn of a faint arm."""
+    return group.model_copy(update={"seeds": (), "accuracy": group.accuracy.model_copy(update={"ci95": None})})
 
 
 def _cost_axis(axes: "Axes", costs: Sequence[float], axis: _Axis) -> None:
@@ -254,7 +199,7 @@ def _write_names(
     for one, cost in shown:
         spots.append(_pixel(axes, cost, one.cost.group.accuracy.value))
         obstacles += _boxes(axes, cost, one.cost.group, radius=5)
-    clear = [*obstacles, *(box for cost, group in faint for box in _boxes(axes, cost, group, radius=3))]
+    clear = [*obstacles, *(box for cost, group in faint for box in _boxes(axes, cost, _mean_alone(group), radius=3))]
     left, bottom, right, top = (float(edge) * _px_per_dot(axes) for edge in axes.get_window_extent().extents)
     found = None
     for around in (clear, obstacles, []):

@@ -268,6 +268,8 @@ def read_epochs(folder: Path) -> list[EpochRow]:
         return []
     try:
         return [EpochRow.model_validate_json(line) for line in path.read_text().splitlines()]
+    except OSError as error:
+        raise corrupt(path, error.strerror or str(error)) from error
     except (ValidationError, UnicodeDecodeError) as error:
         raise corrupt(path, _first_line(error)) from error
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from repro.analysis.assemble import results_csv
+from repro.analysis.curves import NO_HISTORIES, Histories
 from repro.analysis.results import Results
 from repro.catalog import load_catalog
 from repro.datasets.glimpses import Glimpse
@@ -57,6 +58,7 @@ def write_report(
     results: Results,
     labels_and_predictions: Predictions,
     glimpses: Mapping[str, Glimpse] | None = None,
+    histories: Histories = NO_HISTORIES,
     with_pdf: bool = True,
     out: Callable[[str], None],
 ) -> ReportPaths:
@@ -70,7 +72,7 @@ def write_report(
     where SOURCE_DATE_EPOCH is no number, DiskFull.
     """
     folder = workspace.report_dir(slug(profile.name))
-    figures = draw_figures(results)
+    figures = draw_figures(results, histories)
     page = render_html(build_page(profile=profile, results=results, figures=figures, catalog=load_catalog(), glimpses=glimpses))
     paths = ReportPaths(
         html=folder / "report.html",

@@ -33,7 +33,7 @@ def test_every_result_gets_its_figure(figures: Figures) -> None:
     assert figures.scaling[0].gap is not None
     assert [panel.num_train_images for panel in figures.upstream] == [50, 1197]
     assert len(figures.claims) == 3 and len(figures.observations) == 1
-    assert len({figure.name for figure in figures.all}) == len(figures.all) == 8
+    assert len({figure.name for figure in figures.all}) == len(figures.all) == 9
 
 
 def test_the_same_results_give_the_same_bytes(figures: Figures) -> None:

@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"spec"}),
     frozenset({"catalog", "profiles", "records", "formatting", "progress", "download"}),
     frozenset({"plan", "analysis", "hardware", "datasets", "weights", "models", "training", "svg", "messages"}),
-    frozenset({"cell", "probe", "workers", "figures", "evidence", "headline"}),
+    frozenset({"cell", "probe", "workers", "figures", "evidence", "headline", "histories"}),
     frozenset({"forecast", "page"}),
     frozenset({"context", "rendering"}),
     frozenset({"stages", "worker", "renewal"}),

@@ -15,6 +15,7 @@ from repro.analysis.arms import contender
 from repro.analysis.convergence import is_regularised
 from repro.analysis.errors import Answers, compare_errors
 from repro.analysis.ledger import hold_claims
+from repro.analysis.pretraining import gains
 from repro.analysis.results import CellRow, Estimate, Gap, Group, Outcome, Results
 from repro.analysis.statistics import Arm, Correctness, Scale, estimate
 from repro.analysis.study import Study, index_study, row_order
@@ -69,6 +70,7 @@ def assemble(
         observations=tuple(result for result in ledger.results if result.verdict is None),
         groups=groups(study),
         gaps=gaps(study),
+        gains=gains(study, claims),
         pairs=tuple(spec for spec in study.declared if any(pair.name == spec.name for pair in study.pairs)),
         errors=compare_errors(study, answers or {}, class_names or {}),
         cells=rows,

@@ -75,11 +75,11 @@ def _pretraining_gain_gaps(claim: Claim, study: Study, pair: Pair) -> list[Plann
         (vit.upstream_dataset, vit.num_train_images, *(contender(key.model, key.init) for key in (vit, cnn))): (vit, cnn)
         for vit, cnn in pair.combinations
     }
-    scratch = {arms: _scratch_arms(study, *arms) for arms in largest.values()}
+    scratch = {arms: scratch_arms(study, *arms) for arms in largest.values()}
     return [gap_point(claim, pair, *arms, minus=found) for arms, found in scratch.items() if found is not None]
 
 
-def _scratch_arms(study: Study, vit: ArmKey, cnn: ArmKey) -> tuple[ArmKey, ArmKey] | None:
+def scratch_arms(study: Study, vit: ArmKey, cnn: ArmKey) -> tuple[ArmKey, ArmKey] | None:
     """The scratch arms of the same data set, size and models: of the recipe that shares most seeds, then by its name."""
     candidates = []
     for scratch_vit in study.scratch_keys.get((vit.dataset, vit.model, vit.num_train_images), ()):

@@ -149,6 +149,50 @@ class Gap(Spec):
     cells: tuple[str, ...]
 
 
+class FamilyGain(Spec):
+    """What other weights to start from give one family: accuracy of the later arm minus accuracy of the earlier one."""
+
+    model: str
+    """The later arm's model."""
+    init: str
+    recipe: str
+    start_model: str
+    """The earlier arm's model; the same but where published weights of two upstream sets are set beside each other."""
+    start_init: str
+    start_recipe: str
+    accuracy: Estimate
+    """Paired over the seeds that both arms have finished."""
+    log_odds: Estimate
+    cells: tuple[str, ...]
+
+
+class Gain(Spec):
+    """What pre-training gives a ViT and a CNN that are set against each other, at one number of training images."""
+
+    dataset: str
+    num_train_images: int
+    recipe: str
+    """Of the later arms."""
+    pair: str
+    """Title of the declared pair; empty where none was declared."""
+    line: str
+    """What all gains of one pair of lines share, from the first weights to the last: unique among those of a report."""
+    upstream_dataset: str
+    """Of the later arms; empty where it is not known."""
+    num_upstream_images: int
+    """Of the later arms, the fewer; 0 where they are not known."""
+    start_upstream_dataset: str
+    """Of the earlier arms; empty from scratch."""
+    start_num_upstream_images: int
+    """0 from scratch."""
+    vit: FamilyGain | None
+    """None where its two arms share no finished seed."""
+    cnn: FamilyGain | None
+    accuracy: Estimate | None
+    """The ViT's gain minus the CNN's, paired over the seeds that all four arms have finished; None without any."""
+    log_odds: Estimate | None
+
+
 class CellRow(Spec):
     """One cell; also one row of `results.csv`, with the same columns. Empty where the cell is not done."""
 
@@ -215,6 +259,8 @@ class Results(Spec):
     """Outside their scope: without."""
     groups: tuple[Group, ...]
     gaps: tuple[Gap, ...]
+    gains: tuple[Gain, ...] = ()
+    """What pre-training gives either family, and by how much more the one."""
     pairs: tuple[PairSpec, ...] = ()
     """The declared pairs whose models all have cells under one recipe on one data set."""
     errors: tuple[ErrorComparison, ...] = ()

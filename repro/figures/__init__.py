@@ -7,15 +7,28 @@ first.
 
 from dataclasses import dataclass
 
+from repro.analysis.costs import arm_costs
+from repro.analysis.curves import NO_HISTORIES, Histories
 from repro.analysis.results import Results
 from repro.figures.classes import class_figure
+from repro.figures.compute import ComputePanel, compute_panels
+from repro.figures.curves import CurvePanel, curve_panels
+from repro.figures.pretraining import PretrainingPanel, pretraining_panels
 from repro.figures.scaling import ScalingPanel, scaling_panels
 from repro.figures.strips import claim_strip
 from repro.figures.upstream import UpstreamPanel, upstream_panels
 from repro.spec import Role
 from repro.svg import Figure
 
-__all__ = ["Figures", "ScalingPanel", "UpstreamPanel", "draw_figures"]
+__all__ = [
+    "ComputePanel",
+    "CurvePanel",
+    "Figures",
+    "PretrainingPanel",
+    "ScalingPanel",
+    "UpstreamPanel",
+    "draw_figures",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +43,11 @@ class Figures:
     """The same of `Results.observations`."""
     classes: tuple[Figure | None, ...] = ()
     """One for each of `Results.errors`; None where it has no classes."""
+    pretraining: tuple[PretrainingPanel, ...] = ()
+    compute: tuple[ComputePanel, ...] = ()
+    curves: tuple[CurvePanel, ...] = ()
+    num_curves_left_out: int = 0
+    """Models whose learning curves are in no figure."""
 
     @property
     def all(self) -> tuple[Figure, ...]:
@@ -37,10 +55,13 @@ class Figures:
         strips = [figure for figure in (*self.claims, *self.observations) if figure]
         scaling = [figure for panel in self.scaling for figure in (panel.curves, panel.gap) if figure]
         classes = [figure for figure in self.classes if figure]
-        return (*strips, *scaling, *(panel.curves for panel in self.upstream), *classes)
+        pretraining = [figure for panel in self.pretraining for figure in (panel.slopes, panel.gains)]
+        compute = [figure for panel in self.compute for figure in (panel.flops, panel.seconds, panel.joules) if figure]
+        curves = [panel.curves for panel in self.curves]
+        return (*strips, *scaling, *pretraining, *(panel.curves for panel in self.upstream), *compute, *curves, *classes)
 
 
-def draw_figures(results: Results) -> Figures:
+def draw_figures(results: Results, histories: Histories = NO_HISTORIES) -> Figures:
     """Draw everything that the results allow; what is not measured yields no figure. Takes some 0.1 s a figure."""
     study = {row.id for row in results.cells if row.role is Role.STUDY}
     groups = [group for group in results.groups if study.issuperset(group.cells)]
@@ -52,4 +73,8 @@ def draw_figures(results: Results) -> Figures:
             claim_strip(result, name=f"observation-{number}") for number, result in enumerate(results.observations, 1)
         ),
         classes=tuple(class_figure(found, name=f"classes-{number}") for number, found in enumerate(results.errors, 1)),
+        pretraining=tuple(pretraining_panels(results)),
+        compute=tuple(compute_panels(arm_costs(results))),
+        curves=tuple(curve_panels(histories.places)),
+        num_curves_left_out=histories.num_left_out,
     )

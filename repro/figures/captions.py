@@ -13,7 +13,7 @@ from repro.formatting import FAMILY_NAMES, MINUS, count, percent, points, shorte
 
 HOW_TO_READ = "Line: mean over seeds; band or bar: 95 % interval over seeds and test images; faint dots: single seeds."
 
-Row = TypeVar("Row", Group, Gap)
+Row = TypeVar("Row")
 KeyType = TypeVar("KeyType")
 
 

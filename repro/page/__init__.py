@@ -16,7 +16,10 @@ from repro.figures import Figures
 from repro.formatting import FAMILY_NAMES, FILTERS
 from repro.headline import headline
 from repro.page.checkpoints import Checkpoints, checkpoints_of
+from repro.page.compute import ComputeNotes, compute_notes
+from repro.page.curves import CurveNotes, curve_notes
 from repro.page.errors import ErrorSection, error_section
+from repro.page.pretraining import PretrainingNotes, pretraining_notes
 from repro.page.protocol import ModelRow, RecipeColumn, model_rows, recipe_columns
 from repro.page.rates import SearchTable, search_tables
 from repro.page.training import ConvergenceCheck, TrainingRow, convergence_checks, training_rows
@@ -89,6 +92,9 @@ class Page:
     searches: tuple[SearchTable, ...]
     """Searches for learning rates, by recipe."""
     errors: ErrorSection
+    pretraining: PretrainingNotes
+    compute: ComputeNotes
+    curves: CurveNotes
     bibtex: str
 
 
@@ -133,6 +139,9 @@ def build_page(
         checkpoints=checkpoints_of(profile, results, catalog),
         searches=search_tables(results.cells),
         errors=error_section(results, figures.classes, glimpses or {}),
+        pretraining=pretraining_notes(results),
+        compute=compute_notes(results),
+        curves=curve_notes(figures.curves, num_left_out=figures.num_curves_left_out),
         bibtex=PAPER_BIBTEX,
     )
 

@@ -13,6 +13,7 @@ from repro.datasets import Manifest, read_manifest
 from repro.datasets.glimpses import Glimpse, glimpse
 from repro.errors import CorruptFile
 from repro.evidence import Predictions, gather
+from repro.histories import gather_histories
 from repro.plan import datasets_of
 from repro.rendering import ReportPaths, write_report
 
@@ -34,10 +35,12 @@ def report(context: Context, *, with_pdf: bool) -> ReportPaths:
         class_names={name: manifest.class_names for name, manifest in manifests.items()},
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    warnings = [*results.warnings, *damaged, *_leaks(manifests), *evidence.problems]
+    histories = gather_histories(evidence.outcomes, context.workspace)
+    problems = [*evidence.problems, *histories.problems]
+    warnings = [*results.warnings, *damaged, *_leaks(manifests), *problems]
     if plan.unsized:
         warnings.append(f"Cells of {', '.join(plan.unsized)} are missing here: the data are not fetched, so sizes are unknown.")
-    for problem in evidence.problems:
+    for problem in problems:
         context.say(f"warning: {problem}")
     return write_report(
         workspace=context.workspace,
@@ -45,6 +48,7 @@ def report(context: Context, *, with_pdf: bool) -> ReportPaths:
         results=results.model_copy(update={"warnings": tuple(warnings)}),
         labels_and_predictions=evidence.predictions,
         glimpses=_glimpses(context, results, evidence.predictions),
+        histories=histories,
         with_pdf=with_pdf,
         out=context.say,
     )

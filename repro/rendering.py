@@ -22,6 +22,7 @@ from repro.analysis.results import Results
 from repro.catalog import load_catalog
 from repro.errors import DataError, EnvironmentProblem
 from repro.figures import draw_figures
+from repro.inside import Inside
 from repro.page import build_page, render_html
 from repro.spec import Profile, slug
 from repro.svg import Figure, literal
@@ -55,10 +56,13 @@ def write_report(
     profile: Profile,
     results: Results,
     labels_and_predictions: Predictions,
+    insides: Mapping[str, Inside] | None = None,
     with_pdf: bool = True,
     out: Callable[[str], None],
 ) -> ReportPaths:
     """Write the whole report of a profile; `out` gets one line for each thing a user should know.
+
+    `insides` are what cells that were looked into have left, by cell id.
 
     Without `with_pdf` there is no PDF afterwards, an older one is removed: it would tell of other results.
 
@@ -67,7 +71,7 @@ def write_report(
     where SOURCE_DATE_EPOCH is no number, DiskFull.
     """
     folder = workspace.report_dir(slug(profile.name))
-    figures = draw_figures(results)
+    figures = draw_figures(results, insides)
     page = render_html(build_page(profile=profile, results=results, figures=figures, catalog=load_catalog()))
     paths = ReportPaths(
         html=folder / "report.html",

@@ -14,6 +14,7 @@ from repro.figures import Figures
 from repro.formatting import FAMILY_NAMES, FILTERS
 from repro.headline import headline
 from repro.page.checkpoints import Checkpoints, checkpoints_of
+from repro.page.inside import InsideSection, inside_section
 from repro.page.protocol import ModelRow, RecipeColumn, model_rows, recipe_columns
 from repro.page.rates import SearchTable, search_tables
 from repro.page.training import ConvergenceCheck, TrainingRow, convergence_checks, training_rows
@@ -78,6 +79,7 @@ class Page:
     """Id in the page of each cell's row, by cell id."""
     training: tuple[TrainingRow, ...]
     checks: tuple[ConvergenceCheck, ...]
+    inside: InsideSection
     datasets: tuple[DatasetSpec, ...]
     recipes: tuple[RecipeColumn, ...]
     models: tuple[ModelRow, ...]
@@ -113,6 +115,7 @@ def build_page(*, profile: Profile, results: Results, figures: Figures, catalog:
         cell_anchors={row.id: f"cell-{number}" for number, row in enumerate(results.cells, 1)},
         training=training_rows(done),
         checks=convergence_checks(results.cells),
+        inside=inside_section(profile, results, figures.inside),
         datasets=tuple(datasets_of(profile, catalog).values()),
         recipes=recipe_columns(profile, catalog),
         models=model_rows(profile, catalog, results.cells),

@@ -6,6 +6,7 @@ Read `report` first.
 from datetime import UTC, datetime
 
 from repro.analysis.assemble import assemble
+from repro.analysis.inside import inside_rows
 from repro.context import Context
 from repro.datasets import read_manifest
 from repro.errors import CorruptFile
@@ -36,7 +37,10 @@ def report(context: Context, *, with_pdf: bool) -> ReportPaths:
     return write_report(
         workspace=context.workspace,
         profile=context.profile,
-        results=results.model_copy(update={"warnings": tuple(warnings)}),
+        results=results.model_copy(
+            update={"warnings": tuple(warnings), "inside": inside_rows(results.cells, evidence.insides)}
+        ),
+        insides=evidence.insides,
         labels_and_predictions=evidence.predictions,
         with_pdf=with_pdf,
         out=context.say,

@@ -82,8 +82,8 @@ def loss(value: float | None) -> str:
 
 
 def similarity(value: float | None) -> str:
-    """A cosine similarity, or a difference of two, signed: `+0.31`."""
-    return ABSENT if value is None else _signed(value, 2)
+    """A cosine similarity, or a difference of two, signed, without uncertainty: `+0.31`, `+0.004`."""
+    return ABSENT if value is None else _signed(value, 2 if abs(value) >= 0.1 else 3)
 
 
 def pixels(value: float | None, *, signed: bool = False) -> str:

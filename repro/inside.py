@@ -4,7 +4,7 @@ The one place that reads and writes it. The file is an extra: a cell without one
 anything in it is found out (`models.inside`) or shown. Read `Inside` first.
 
 Shape letters: F filters, H height, W width, C channels, K positions along a side, G patches along a side, L layers, A heads of
-attention, I images.
+attention, I images, S shuffles.
 """
 
 import zipfile
@@ -47,6 +47,8 @@ class Inside:
     """Mean similarity of two patches in one row or one column."""
     similarity_elsewhere: float
     """Mean similarity of all other pairs of patches."""
+    shuffled_S: npt.NDArray[np.float32]
+    """The first minus the second where the same embeddings are dealt out to the patches at random, S times."""
     distances_LA: npt.NDArray[np.float32]
     """Mean attention distance in pixels, of each layer's heads."""
     uniform_distance: float
@@ -108,6 +110,7 @@ def _check(inside: Inside) -> None:
         "filters_FHWC": inside.filters_FHWC.ndim == 4 and inside.filters_FHWC.shape[-1] in (1, 3),
         "similarities_KKGG": inside.similarities_KKGG.shape == (len(inside.places_K),) * 2 + (side,) * 2,
         "variances_N": inside.variances_N.ndim == 1 and len(inside.filters_FHWC) <= len(inside.variances_N),
+        "shuffled_S": inside.shuffled_S.ndim == 1,
         "distances_LA": inside.distances_LA.ndim == 2 and inside.distances_LA.size > 0,
         "rollouts_IGG": inside.rollouts_IGG.shape == (num, side, side),
         "images_IHWC": inside.images_IHWC.ndim == 4
@@ -125,7 +128,7 @@ _KINDS = {
     ("similarity_same_line", "similarity_elsewhere", "uniform_distance"): "float",
     ("filters_FHWC", "images_IHWC"): "uint8",
     ("similarities_KKGG", "rollouts_IGG"): "float16",
-    ("variances_N", "distances_LA"): "float32",
+    ("variances_N", "distances_LA", "shuffled_S"): "float32",
     ("places_K", "indices_I"): "int32",
 }
 """What kind each field has."""

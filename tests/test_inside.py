@@ -45,6 +45,7 @@ def made_up(
         places_K=places_K,
         similarity_same_line=0.4,
         similarity_elsewhere=0.1,
+        shuffled_S=np.linspace(-0.5, 0.49, 100, dtype=np.float32),
         distances_LA=np.arange(layers * heads, dtype=np.float32).reshape(layers, heads),
         uniform_distance=3.0,
         rollouts_IGG=np.full((num_images, side, side), 1 / 16, dtype=np.float16),

@@ -24,6 +24,7 @@ def inside_rows(rows: Iterable[CellRow], insides: Mapping[str, Inside]) -> tuple
 
 def _row(row: CellRow, inside: Inside) -> InsideRow:
     lowest_A = inside.distances_LA[0]
+    difference = inside.similarity_same_line - inside.similarity_elsewhere
     return InsideRow(
         cell=row.id,
         dataset=row.dataset,
@@ -39,7 +40,8 @@ def _row(row: CellRow, inside: Inside) -> InsideRow:
         num_leading_components=leading_components(inside.variances_N),
         similarity_same_line=inside.similarity_same_line,
         similarity_elsewhere=inside.similarity_elsewhere,
-        similarity_difference=inside.similarity_same_line - inside.similarity_elsewhere,
+        similarity_difference=difference,
+        shuffle_share=share_reached(inside.shuffled_S, difference),
         distances=tuple(tuple(map(float, layer_A)) for layer_A in inside.distances_LA),
         distance_slope=depth_slope(inside.distances_LA),
         uniform_distance=inside.uniform_distance,
@@ -53,6 +55,14 @@ def leading_components(variances_N: npt.NDArray[np.float32]) -> int:
     """How few principal components hold `MOST_OF_VARIANCE` of the filters' variance; 0 where they do not vary."""
     reached_N = np.cumsum(variances_N.astype(np.float64)) >= MOST_OF_VARIANCE
     return int(reached_N.argmax()) + 1 if reached_N.any() else 0
+
+
+def share_reached(shuffled_S: npt.NDArray[np.float32], value: float) -> float | None:
+    """How often shuffles reach the value, which is counted as one of them, so that none has a share of 0; None without any."""
+    if not len(shuffled_S):
+        return None
+    # Shuffles are kept with seven digits: one that is the true order must count as such.
+    return float((np.sum(shuffled_S >= value - 1e-6) + 1) / (len(shuffled_S) + 1))
 
 
 def depth_slope(distances_LA: npt.NDArray[np.float32]) -> float | None:
@@ -71,7 +81,7 @@ def top_quarter(rollouts_IGG: npt.NDArray[np.float16]) -> float | None:
 
     A quarter where attention is uniform; None where there is no image. Of the patch that the quarter ends in, its part counts.
     """
-    shares_IP = rollouts_IGG.reshape(len(rollouts_IGG), -1).astype(np.float64)
+    shares_IP = rollouts_IGG.reshape(len(rollouts_IGG), rollouts_IGG.shape[-1] ** 2).astype(np.float64)
     totals_I = shares_IP.sum(axis=1)
     if not len(shares_IP) or not totals_I.all():
         return None

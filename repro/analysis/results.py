@@ -217,6 +217,8 @@ class InsideRow(Spec):
     """The same of all other pairs."""
     similarity_difference: float
     """The first minus the second."""
+    shuffle_share: float | None
+    """How often embeddings dealt out to the patches at random reach it, the true order counted; None without shuffles."""
     distances: tuple[tuple[float, ...], ...]
     """Mean attention distance of every head, layer by layer from the lowest."""
     distance_slope: float | None

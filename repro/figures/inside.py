@@ -5,6 +5,7 @@ As the paper's figures 6 and 7 have it. Must not know where the panels stand. Re
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ MOST_BYTES = 110_000
 """What all panels may add to the page; the first is always drawn."""
 LARGEST_PICTURE = 32
 """Pixels a side of a picture shown."""
+MOST_PICTURES = 6
+"""That stand side by side."""
 FILTERS_A_ROW = 7
 SCRATCH = "scratch"
 
@@ -152,13 +155,13 @@ def _similarities(row: InsideRow, inside: Inside, *, largest: float) -> Raster:
 
 
 def _rollouts(row: InsideRow, inside: Inside) -> Raster:
-    pictures = in_colour(smaller(inside.images_IHWC, most=LARGEST_PICTURE))
+    pictures = in_colour(smaller(inside.images_IHWC[:MOST_PICTURES], most=LARGEST_PICTURE))
     side, num_patches = pictures.shape[1], inside.rollouts_IGG.shape[-1]
-    shares = inside.rollouts_IGG.astype(np.float64)
+    shares = inside.rollouts_IGG[:MOST_PICTURES].astype(np.float64)
     shares /= shares.max(axis=(1, 2), keepdims=True).clip(min=1e-12)
     patch_of = np.arange(side) * num_patches // side
     weighted = np.rint(pictures * shares[:, patch_of][:, :, patch_of, None]).astype(np.uint8)
-    uri, width, height = sheet(np.concatenate([pictures, weighted]), columns=len(pictures), gap=2, enlarged=max(32 // side, 1))
+    uri, width, height = sheet(np.concatenate([pictures, weighted]), columns=len(pictures), gap=2, enlarged=max(64 // side, 1))
     reader = "the class token" if inside.has_class_token else "all patches together"
     quarter = f"the most attended quarter of the patches gets {percent(row.top_quarter)}, uniform attention gives 25 %"
     return Raster(
@@ -179,16 +182,24 @@ def _distances(rows: Sequence[InsideRow], *, name: str) -> Figure:
         axes = canvas.add_axes((0.1, (46 + foot) / height, 0.86, (height - foot - 78) / height))
         uniform = rows[0].uniform_distance
         axes.axhline(uniform, color=LIGHT["muted"], linewidth=1.2, linestyle=(0, (4, 3)))
-        for row, (colour, style, shift, is_filled) in zip(rows, looks, strict=True):
+        for row, (colour, style, shift, cap) in zip(rows, looks, strict=True):
             means = [sum(layer) / len(layer) for layer in row.distances]
-            numbers = range(1, len(means) + 1)
-            dots: dict[str, Any] = {"markersize": 5.5, "color": colour, "alpha": 0.75, "markeredgewidth": 1.1}
-            for number, layer in zip(numbers, row.distances, strict=True):
-                filled = colour if is_filled else "none"
-                axes.plot([number + shift] * len(layer), layer, style.marker, markerfacecolor=filled, **dots)
-            axes.plot([number + shift for number in numbers], means, color=colour, linestyle=style.line, linewidth=2)
+            places = [number + shift for number in range(1, len(means) + 1)]
+            # All dots are one line of pieces too short to be seen, whose ends are: as markers 288 of them would weigh 60 kB.
+            dots = [
+                point
+                for place, layer in zip(places, row.distances, strict=True)
+                for distance in layer
+                for point in ((place - 0.001, distance), (place + 0.001, distance), (nan, nan))
+            ]
+            ends: dict[str, Any] = {"color": colour, "alpha": 0.7, "linewidth": 5, "solid_capstyle": cap}
+            axes.plot(*zip(*dots, strict=True), **ends)
+            axes.plot(places, means, color=colour, linestyle=style.line, linewidth=2)
         num_layers = max(len(row.distances) for row in rows)
         axes.set_xlim(0.5, num_layers + 0.5)
+        # From zero, as the paper's figure: heads that all look nearly as far are seen to do so.
+        greatest = max(distance for row in rows for layer in row.distances for distance in layer)
+        axes.set_ylim(0, 1.12 * max(uniform, greatest) or 1)
         axes.set_xticks(range(1, num_layers + 1, -(-num_layers // 12)))
         axes.set_xlabel("layer, from the lowest")
         axes.set_title("attention distance (px)", loc="left", fontsize=12.5, color=LIGHT["ink"], pad=8)
@@ -211,9 +222,9 @@ def _distances(rows: Sequence[InsideRow], *, name: str) -> Figure:
         )
 
 
-_LOOK_SCRATCH = (LIGHT["muted"], Style(line="dashed", marker="s"), -0.12, False)
-_LOOK_GIVEN = (LIGHT["vit"], Style(line="solid", marker="o"), 0.12, True)
-"""Colour, style, shift to the side and whether dots are filled: of a model from scratch, and of any other."""
+_LOOK_SCRATCH = (LIGHT["muted"], Style(line="dashed", marker="s"), -0.14, "projecting")
+_LOOK_GIVEN = (LIGHT["vit"], Style(line="solid", marker="o"), 0.14, "round")
+"""Colour, style, shift to the side and shape of a dot: of a model from scratch, and of any other."""
 
 
 def _init_in_words(row: InsideRow) -> str:

@@ -16,6 +16,9 @@ Floats = npt.NDArray[np.float64]
 
 MOST_FILTERS = 28
 """As many principal components as the paper's figure 7 shows."""
+NUM_SHUFFLES = 499
+"""With so many the share that reaches a value is told to half a point where it is small."""
+SHUFFLE_SEED = 0
 MOST_PLACES = 7
 """Rows and columns for which similarities to all patches are kept; the figure has 7 x 7."""
 
@@ -25,8 +28,8 @@ def look_inside(
 ) -> Inside | str:
     """Look at a model on normalised images float (B, C, H, W), which lie on its device; or say, in words, why it cannot be.
 
-    The first I of the images are those shown as `images_IHWC`; they stand at `indices_I` in the test set. Nothing is drawn at
-    random; the model is left as it was. Raises ValueError where its tokens are not what its kind has.
+    The first I of the images are those shown as `images_IHWC`; they stand at `indices_I` in the test set. Shuffles
+    have a generator of their own; the model is left as it was. Raises ValueError where its tokens are not what its kind has.
     """
     anatomy = anatomy_of(model)
     if not isinstance(anatomy, Anatomy):
@@ -50,6 +53,9 @@ def look_inside(
         places_K=places_K,
         similarity_same_line=same_line,
         similarity_elsewhere=elsewhere,
+        shuffled_S=shuffled_differences(
+            _numbers(anatomy.positions_PD), NUM_SHUFFLES, generator=np.random.default_rng(SHUFFLE_SEED)
+        ),
         distances_LA=patch_size * distances_LA.numpy().astype(np.float32),
         uniform_distance=patch_size * float(patch_distances(num_patches).mean()),
         rollouts_IGG=rollouts_IP.numpy().reshape(-1, side, side).astype(np.float16),
@@ -77,8 +83,7 @@ def principal_filters(weights_DCHW: Floats) -> tuple[npt.NDArray[np.uint8], Floa
 
 def cosine_similarities(positions_PD: Floats) -> Floats:
     """Cosine similarity of every two position embeddings, (P, P)."""
-    lengths_P1 = np.linalg.norm(positions_PD, axis=1, keepdims=True).clip(min=SMALLEST)
-    unit_PD = positions_PD / lengths_P1
+    unit_PD = _unit(positions_PD)
     similarities_PP: Floats = unit_PD @ unit_PD.T
     return similarities_PP
 
@@ -97,9 +102,33 @@ def row_column_similarity(similarities_PP: Floats) -> tuple[float, float]:
     return same_line, elsewhere
 
 
+def shuffled_differences(positions_PD: Floats, number: int, *, generator: np.random.Generator) -> npt.NDArray[np.float32]:
+    """The first minus the second of `row_column_similarity` where embeddings are dealt out to patches at random, (number,)."""
+    num_patches, side = len(positions_PD), round(len(positions_PD) ** 0.5)
+    num_in_line = 2 * num_patches * (side - 1)
+    num_elsewhere = num_patches * (num_patches - 1) - num_in_line
+    if not num_elsewhere:
+        return np.zeros(number, dtype=np.float32)
+    unit_PD = _unit(positions_PD)
+    own = (unit_PD**2).sum()
+    whole = (unit_PD.sum(axis=0) ** 2).sum() - own
+    found = []
+    for _ in range(number):
+        dealt_GGD = unit_PD[generator.permutation(num_patches)].reshape(side, side, -1)
+        # All similarities in a row, each patch's with itself among them, add up to the square of the sum of its vectors.
+        in_line = sum((dealt_GGD.sum(axis=axis) ** 2).sum() - own for axis in (0, 1))
+        found.append(in_line / num_in_line - (whole - in_line) / num_elsewhere)
+    return np.array(found, dtype=np.float32)
+
+
 def spread_places(side: int) -> npt.NDArray[np.int32]:
     """At most `MOST_PLACES` of `side` rows, evenly spread, the first and the last among them."""
     return np.unique(np.rint(np.linspace(0, side - 1, min(side, MOST_PLACES)))).astype(np.int32)
+
+
+def _unit(vectors_PD: Floats) -> Floats:
+    unit_PD: Floats = vectors_PD / np.linalg.norm(vectors_PD, axis=1, keepdims=True).clip(min=SMALLEST)
+    return unit_PD
 
 
 def _numbers(tensor: Tensor) -> Floats:

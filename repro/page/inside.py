@@ -12,6 +12,9 @@ from repro.inside import is_looked_into
 from repro.records import CellStatus
 from repro.spec import Profile
 
+SMALL_SHARE = 0.05
+"""Of shuffles that reach a value, where it is called more than chance."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
@@ -36,6 +39,8 @@ class InsideSection:
     """Architectures on a data set that have numbers and no pictures here."""
     num_more_in_line: int
     """Models whose position embeddings are more similar in a row or column than elsewhere."""
+    num_beyond_chance: int
+    """Models where at most 5 % of shuffles of the embeddings reach the difference."""
     difference: Extent | None
     num_deep: int
     """Models of several layers."""
@@ -65,6 +70,7 @@ def inside_section(profile: Profile, results: Results, panels: tuple[InsidePanel
         panels=panels,
         num_undrawn=len({(row.dataset, row.model) for row in rows}) - len(panels),
         num_more_in_line=sum(row.similarity_difference > 0 for row in rows),
+        num_beyond_chance=sum(row.shuffle_share is not None and row.shuffle_share <= SMALL_SHARE for row in rows),
         difference=_extent(row.similarity_difference for row in rows),
         num_deep=len(rises),
         num_rising=sum(rise > 0 for rise in rises),

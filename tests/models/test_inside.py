@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from repro.models.inside import cosine_similarities, look_inside, principal_filters, row_column_similarity, spread_places
+from repro.models.inside import (
+    cosine_similarities,
+    look_inside,
+    principal_filters,
+    row_column_similarity,
+    shuffled_differences,
+    spread_places,
+)
 from repro.models.resnet import ResNet
 from repro.models.vit import VisionTransformer, initialise_vit
 
@@ -25,6 +32,18 @@ def test_equal_positions_and_a_single_patch_show_no_structure() -> None:
     assert row_column_similarity(cosine_similarities(np.ones((9, 5)))) == pytest.approx((1.0, 1.0))
     assert row_column_similarity(cosine_similarities(np.zeros((9, 5)))) == (0.0, 0.0)
     assert row_column_similarity(np.ones((1, 1))) == (0.0, 0.0)
+
+
+def test_shuffled_differences_are_those_of_embeddings_in_another_order() -> None:
+    positions_PD = np.random.default_rng(3).normal(size=(16, 5)) + 0.3
+    found = shuffled_differences(positions_PD, 4, generator=np.random.default_rng(9))
+    again = np.random.default_rng(9)
+    for value in found:
+        same_line, elsewhere = row_column_similarity(cosine_similarities(positions_PD[again.permutation(16)]))
+        assert value == pytest.approx(same_line - elsewhere, abs=1e-6)
+    structured = shuffled_differences(row_and_column_positions(4), 200, generator=np.random.default_rng(1))
+    assert structured.max() < 0.5 and structured.mean() == pytest.approx(0, abs=0.02)
+    assert shuffled_differences(np.ones((1, 3)), 2, generator=np.random.default_rng(1)).tolist() == [0, 0]
 
 
 def test_principal_filters_find_the_direction_that_filters_differ_in() -> None:

@@ -80,7 +80,7 @@ def test_titles_say_the_numbers() -> None:
     assert "uniform attention has 4.00\u00a0px" in panel.distances.title
     filters, similarities, rollouts = panel.columns[0].pictures
     assert filters.title == "Filters: 4 of 4 principal components hold 90 % of the variance"
-    assert "+0.30 more similar" in similarities.title
+    assert "similarity +0.30 in one row" in similarities.title
     assert "the most attended quarter of the patches gets" in rollouts.title
 
 

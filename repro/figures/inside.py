@@ -144,7 +144,7 @@ def _similarities(row: InsideRow, inside: Inside, *, largest: float) -> Raster:
     maps = inside.similarities_KKGG.astype(np.float64).reshape(-1, side, side)
     uri, width, height = sheet(signed_colours(maps, largest=largest), columns=num_places, gap=2, enlarged=-(-12 // side))
     return Raster(
-        title=f"Position embeddings: {similarity(row.similarity_difference)} more similar in one row or column than elsewhere",
+        title=f"Position embeddings: similarity {similarity(row.similarity_difference)} in one row or column against elsewhere",
         description=f"{num_places} x {num_places} maps: cosine similarity of one patch's position embedding, the map's own "
         f"place in the grid, to those of all {side} x {side} patches. Blue is alike, orange is opposed, full colour "
         f"from {similarity(largest).removeprefix('+')}.",

@@ -4,6 +4,7 @@ Must not know statistics or pages. Read `gather` first.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,9 @@ import numpy.typing as npt
 from repro.analysis.assemble import outcome_row
 from repro.analysis.results import Outcome
 from repro.errors import CorruptFile
+from repro.inside import INSIDE, Inside, read_inside
 from repro.plan import PlannedCell
-from repro.records import CellStatus, read_predictions
+from repro.records import CellStatus, Record, check_file, read_predictions
 from repro.spec import Role
 from repro.workspace import Workspace
 
@@ -30,11 +32,13 @@ class Evidence:
     """Of the cells that are done and tested."""
     problems: tuple[str, ...]
     """What could not be read, for the user."""
+    insides: dict[str, Inside]
+    """What the finished cells that were looked into have left, by cell id."""
 
 
 def gather(entries: list[PlannedCell], workspace: Workspace) -> Evidence:
     """Read the predictions of every finished cell; one whose predictions cannot be read counts as not done, and is named."""
-    outcomes, predictions, problems = [], Predictions(), []
+    outcomes, predictions, problems, insides = [], Predictions(), [], dict[str, Inside]()
     for entry in entries:
         status, reason, record = entry.status, entry.reason, entry.record
         # A cell that only serves to choose a learning rate is never tested, and so has no predictions.
@@ -47,5 +51,17 @@ def gather(entries: list[PlannedCell], workspace: Workspace) -> Evidence:
                 reason = error.message
         if status is CellStatus.PENDING and reason:
             problems.append(f"{entry.cell.id} does not count: {reason} `vitrepro run` runs it again.")
+        if record is not None and INSIDE in record.files_sha256:
+            try:
+                insides[entry.cell.id] = _inside(workspace.run_dir(entry.cell.id, record.fingerprint), record)
+            except CorruptFile as error:
+                problems.append(
+                    f"{entry.cell.id} counts, but is left out of the section on the inside of ViTs: {error.message}"
+                )
         outcomes.append(Outcome(row=outcome_row(entry.cell, entry.fingerprint, status, reason, record), record=record))
-    return Evidence(outcomes=tuple(outcomes), predictions=predictions, problems=tuple(problems))
+    return Evidence(outcomes=tuple(outcomes), predictions=predictions, problems=tuple(problems), insides=insides)
+
+
+def _inside(folder: Path, record: Record) -> Inside:
+    check_file(folder, record, INSIDE)
+    return read_inside(folder)

@@ -81,6 +81,19 @@ def loss(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.2g}"
 
 
+def similarity(value: float | None) -> str:
+    """A cosine similarity, or a difference of two, signed, without uncertainty: `+0.31`, `+0.004`."""
+    return ABSENT if value is None else _signed(value, 2 if abs(value) >= 0.1 else 3)
+
+
+def pixels(value: float | None, *, signed: bool = False) -> str:
+    """A length in pixels without uncertainty, three digits: `61.2 px`; signed, a change: `+3.40 px`."""
+    if value is None:
+        return ABSENT
+    places = min(max(2 - math.floor(math.log10(abs(value))), 0), 2) if value else 2
+    return (_signed if signed else _fixed)(value, places) + NBSP + "px"
+
+
 def count(number: float | None) -> str:
     """A whole number with separators: `64,000`."""
     return ABSENT if number is None else f"{number:,.0f}"
@@ -166,6 +179,8 @@ FILTERS: dict[str, Callable[..., str]] = {
         log_odds_interval,
         spread,
         loss,
+        similarity,
+        pixels,
         count,
         plural,
         quantity,

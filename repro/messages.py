@@ -41,6 +41,8 @@ class Job(Spec):
     """Peak learning rate: the recipe's, or the one that the search has found."""
     keeps_weights: bool
     """Whether to keep the final weights, for cells that start from them."""
+    looks_inside: bool = False
+    """Whether to leave pictures of the trained model's filters, positions and attention."""
     home: Path
     """Root of the workspace."""
     device: str

@@ -24,6 +24,7 @@ from repro.catalog import load_catalog
 from repro.datasets.glimpses import Glimpse
 from repro.errors import DataError, EnvironmentProblem
 from repro.figures import draw_figures
+from repro.inside import Inside
 from repro.page import build_page, render_html
 from repro.spec import Profile, slug
 from repro.svg import Figure, literal
@@ -59,12 +60,15 @@ def write_report(
     labels_and_predictions: Predictions,
     glimpses: Mapping[str, Glimpse] | None = None,
     histories: Histories = NO_HISTORIES,
+    insides: Mapping[str, Inside] | None = None,
     with_pdf: bool = True,
     out: Callable[[str], None],
 ) -> ReportPaths:
     """Write the whole report of a profile; `out` gets one line for each thing a user should know.
 
     `glimpses` are the images that the comparison of errors names, by data set; the page says where there are none.
+    `insides` are what cells that were looked into have left, by cell id.
+
     Without `with_pdf` there is no PDF afterwards, an older one is removed: it would tell of other results.
 
     `predictions.npz` holds, without pickles, `predicted/<cell id>` for every cell given and `labels/<data set slug>` once for
@@ -72,7 +76,7 @@ def write_report(
     where SOURCE_DATE_EPOCH is no number, DiskFull.
     """
     folder = workspace.report_dir(slug(profile.name))
-    figures = draw_figures(results, histories)
+    figures = draw_figures(results, histories, insides)
     page = render_html(build_page(profile=profile, results=results, figures=figures, catalog=load_catalog(), glimpses=glimpses))
     paths = ReportPaths(
         html=folder / "report.html",

@@ -16,6 +16,7 @@ from repro.cell.files import StateKeeper
 from repro.cell.start import normaliser
 from repro.datasets import prepare
 from repro.errors import CorruptFile
+from repro.inside import read_inside
 from repro.messages import Job, Weights
 from repro.records import PREDICTIONS, WEIGHTS, Record, read_epochs
 from repro.spec import Cell, CheckpointSpec, DatasetSource, DatasetSpec, InputSpec, ModelSpec, Recipe, Role
@@ -215,3 +216,17 @@ def test_a_large_state_is_kept_once_a_minute(
     for step in (1, 2, 3, 4):
         keep({"step": step, "model": {"w": torch.zeros(4)}})
     assert kept == expected
+
+
+def test_a_fine_tuned_library_vit_is_looked_into_and_its_numbers_stay(tmp_path: Path) -> None:
+    records = [
+        run(job_of(tmp_path / name, num_channels=1).model_copy(update={"looks_inside": name == "with"}))
+        for name in ("without", "with")
+    ]
+    assert records[0].test_accuracy == records[1].test_accuracy and records[0].test_loss == records[1].test_loss
+    assert records[0].files_sha256[PREDICTIONS] == records[1].files_sha256[PREDICTIONS]
+    inside = read_inside(folder_of(job_of(tmp_path / "with", num_channels=1)))
+    # Its images are enlarged to 32 px and given in colour; what is shown is the data set's own, 16 px and grey.
+    assert (inside.patch_size, inside.images_IHWC.shape[1:]) == (16, (16, 16, 1))
+    assert inside.filters_FHWC.shape[1:] == (16, 16, 3)
+    assert inside.rollouts_IGG.shape[1:] == (2, 2)

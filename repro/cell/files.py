@@ -19,6 +19,7 @@ from torch import nn
 from repro import __version__
 from repro.errors import CorruptFile
 from repro.hardware import processor_name, usable_cores
+from repro.inside import INSIDE
 from repro.messages import Job
 from repro.records import EPOCHS, FAILURE, LAST, PREDICTIONS, RECORD, WEIGHTS, Environment, EpochRow
 from repro.training.checkpoint import load_state, save_state
@@ -93,7 +94,7 @@ def follower(log: Log, progress: Callable[[int], None]) -> Callable[[int, EpochR
 def resumable_state(folder: Path, fingerprint: str, log: Log) -> dict[str, object] | None:
     """What an interrupted run has left, or None; everything else that an earlier attempt has left is removed."""
     # What a killed worker was writing, and what belongs to an earlier result that is being redone.
-    for path in (*folder.glob(".*.tmp"), *(folder / name for name in (FAILURE, RECORD, PREDICTIONS, EPOCHS, WEIGHTS))):
+    for path in (*folder.glob(".*.tmp"), *(folder / name for name in (FAILURE, RECORD, PREDICTIONS, EPOCHS, WEIGHTS, INSIDE))):
         path.unlink(missing_ok=True)
     try:
         state = load_state(folder / LAST, fingerprint=fingerprint)

@@ -25,12 +25,14 @@ from repro.cell.files import (
     save_weights,
     sha256_of,
 )
+from repro.cell.inside import leave_inside
 from repro.cell.start import Start, choose_micro_batch, make_start
 from repro.datasets import Pack, dev_split, load_pack, training_subset
 from repro.datasets.device import DeviceImages, PartImages
 from repro.datasets.streaming import place_images
 from repro.errors import TrainingDiverged
 from repro.hardware import EnergyMeter, image_budget_bytes, peak_memory_bytes, start_peak_memory
+from repro.inside import INSIDE
 from repro.messages import Job
 from repro.models.heads import features
 from repro.models.macs import count_forward_macs, count_parameters
@@ -141,6 +143,10 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
             on_train, on_test = _evaluate_both(model, train_images, test_images, fit, start, recipe, precision)
             _require_finite(on_train, on_test, training)
             write_predictions(folder, labels=np.asarray(pack.y_test), predicted=on_test.predicted_N.numpy())
+        peak_bytes = peak_memory_bytes(device=job.device)
+        if job.looks_inside:
+            given = _training_data(test_images, start, recipe, fit[:0], fit[:0], flip_keeps_label=False).normalised_batch
+            leave_inside(folder, model, test_images, given, log=log)
     if job.keeps_weights:
         save_weights(model, folder / WEIGHTS)
     energy_j, energy_choices = energy_used(joules_before, joules_after, training, problem=meter.problem)
@@ -167,7 +173,7 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
         wall_s=training.wall_s,
         total_s=time.perf_counter() - started,
         energy_j=energy_j,
-        peak_mem_bytes=peak_memory_bytes(device=job.device),
+        peak_mem_bytes=peak_bytes,
         device_shared=job.device_shared,
         resumed_from_step=training.resumed_from_step,
         seeds=seeds,
@@ -175,7 +181,9 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
         environment=describe_environment(job),
         started_at=started_at,
         finished_at=now(),
-        files_sha256={name: sha256_of(folder / name) for name in (PREDICTIONS, EPOCHS, WEIGHTS) if (folder / name).exists()},
+        files_sha256={
+            name: sha256_of(folder / name) for name in (PREDICTIONS, EPOCHS, WEIGHTS, INSIDE) if (folder / name).exists()
+        },
     )
     write_record(folder, record)
     if on_test is not None and on_train is not None:

@@ -5,6 +5,7 @@ drawn stands in `Results`. Must not know records, files or HTML; how a figure lo
 first.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from repro.analysis.costs import arm_costs
@@ -13,10 +14,12 @@ from repro.analysis.results import Results
 from repro.figures.classes import class_figure
 from repro.figures.compute import ComputePanel, compute_panels
 from repro.figures.curves import CurvePanel, curve_panels
+from repro.figures.inside import InsidePanel, inside_panels
 from repro.figures.pretraining import PretrainingPanel, pretraining_panels
 from repro.figures.scaling import ScalingPanel, scaling_panels
 from repro.figures.strips import claim_strip
 from repro.figures.upstream import UpstreamPanel, upstream_panels
+from repro.inside import Inside
 from repro.spec import Role
 from repro.svg import Figure
 
@@ -24,6 +27,7 @@ __all__ = [
     "ComputePanel",
     "CurvePanel",
     "Figures",
+    "InsidePanel",
     "PretrainingPanel",
     "ScalingPanel",
     "UpstreamPanel",
@@ -48,6 +52,8 @@ class Figures:
     curves: tuple[CurvePanel, ...] = ()
     num_curves_left_out: int = 0
     """Models whose learning curves are in no figure."""
+    inside: tuple[InsidePanel, ...] = ()
+    """What trained ViTs look like from within."""
 
     @property
     def all(self) -> tuple[Figure, ...]:
@@ -58,16 +64,22 @@ class Figures:
         pretraining = [figure for panel in self.pretraining for figure in (panel.slopes, panel.gains)]
         compute = [figure for panel in self.compute for figure in (panel.flops, panel.seconds, panel.joules) if figure]
         curves = [panel.curves for panel in self.curves]
-        return (*strips, *scaling, *pretraining, *(panel.curves for panel in self.upstream), *compute, *curves, *classes)
+        inside = [panel.distances for panel in self.inside]
+        upstream = [panel.curves for panel in self.upstream]
+        return (*strips, *scaling, *pretraining, *upstream, *compute, *curves, *inside, *classes)
 
 
-def draw_figures(results: Results, histories: Histories = NO_HISTORIES) -> Figures:
-    """Draw everything that the results allow; what is not measured yields no figure. Takes some 0.1 s a figure."""
+def draw_figures(results: Results, histories: Histories = NO_HISTORIES, insides: Mapping[str, Inside] | None = None) -> Figures:
+    """Draw everything that the results allow; what is not measured yields no figure. Takes some 0.1 s a figure.
+
+    `insides` are the pictures of the models that were looked into, by cell id.
+    """
     study = {row.id for row in results.cells if row.role is Role.STUDY}
     groups = [group for group in results.groups if study.issuperset(group.cells)]
     return Figures(
         scaling=tuple(scaling_panels(groups, results)),
         upstream=tuple(upstream_panels(groups)),
+        inside=inside_panels(results.inside, insides or {}),
         claims=tuple(claim_strip(result, name=f"claim-{number}") for number, result in enumerate(results.claims, 1)),
         observations=tuple(
             claim_strip(result, name=f"observation-{number}") for number, result in enumerate(results.observations, 1)

@@ -19,6 +19,7 @@ from repro.page.checkpoints import Checkpoints, checkpoints_of
 from repro.page.compute import ComputeNotes, compute_notes
 from repro.page.curves import CurveNotes, curve_notes
 from repro.page.errors import ErrorSection, error_section
+from repro.page.inside import InsideSection, inside_section
 from repro.page.pretraining import PretrainingNotes, pretraining_notes
 from repro.page.protocol import ModelRow, RecipeColumn, model_rows, recipe_columns
 from repro.page.rates import SearchTable, search_tables
@@ -84,6 +85,7 @@ class Page:
     """Id in the page of each cell's row, by cell id."""
     training: tuple[TrainingRow, ...]
     checks: tuple[ConvergenceCheck, ...]
+    inside: InsideSection
     datasets: tuple[DatasetSpec, ...]
     recipes: tuple[RecipeColumn, ...]
     models: tuple[ModelRow, ...]
@@ -133,6 +135,7 @@ def build_page(
         cell_anchors={row.id: f"cell-{number}" for number, row in enumerate(results.cells, 1)},
         training=training_rows(done),
         checks=convergence_checks(results.cells),
+        inside=inside_section(profile, results, figures.inside),
         datasets=tuple(datasets_of(profile, catalog).values()),
         recipes=recipe_columns(profile, catalog),
         models=model_rows(profile, catalog, results.cells),

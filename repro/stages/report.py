@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from repro.analysis.assemble import assemble
+from repro.analysis.inside import inside_rows
 from repro.analysis.results import Results
 from repro.context import Context
 from repro.datasets import Manifest, read_manifest
@@ -45,7 +46,10 @@ def report(context: Context, *, with_pdf: bool) -> ReportPaths:
     return write_report(
         workspace=context.workspace,
         profile=context.profile,
-        results=results.model_copy(update={"warnings": tuple(warnings)}),
+        results=results.model_copy(
+            update={"warnings": tuple(warnings), "inside": inside_rows(results.cells, evidence.insides)}
+        ),
+        insides=evidence.insides,
         labels_and_predictions=evidence.predictions,
         glimpses=_glimpses(context, results, evidence.predictions),
         histories=histories,

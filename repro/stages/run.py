@@ -13,6 +13,7 @@ from repro.context import Context, source_commit
 from repro.errors import CorruptFile, DiskFull, EnvironmentProblem, TrainingDiverged
 from repro.forecast import Forecast
 from repro.hardware import DeviceChoice, lost_gpu
+from repro.inside import is_looked_into
 from repro.messages import Done, Failed, Job, Progress, Weights
 from repro.plan import STOPPED, Plan, PlannedCell, blocked_by, chosen_rate
 from repro.progress import Clock, Display, make_display
@@ -179,6 +180,13 @@ class Sweep:
                 else None,
                 lr=lr,
                 keeps_weights=entry.is_upstream,
+                looks_inside=is_looked_into(
+                    role=entry.cell.role,
+                    family=entry.cell.model.family,
+                    seed=entry.cell.seed,
+                    first_seed=self.context.profile.first_seed,
+                    is_probe=entry.cell.recipe.is_probe,
+                ),
                 home=self.context.workspace.home,
                 device=self.device.device,
                 device_name=self.device.name,

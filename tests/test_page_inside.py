@@ -37,7 +37,7 @@ def looked_into(results: Results, **options: object) -> tuple[Results, dict[str,
 
 
 def section_of(results: Results, insides: dict[str, Inside]) -> str:
-    figures = draw_figures(results, insides)
+    figures = draw_figures(results, insides=insides)
     page = build_page(profile=make_profile(), results=results, figures=figures, catalog=load_catalog())
     markup = render_html(page).partition('<section id="inside">')[2].partition("</section>")[0]
     return " ".join(markup.replace("\u00a0", " ").replace("&nbsp;", " ").split())

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from repro.analysis.assemble import read_results_csv, results_csv
+from repro.analysis.assemble import COLUMNS, read_results_csv, results_csv
 from repro.analysis.results import CellRow, Results
 from repro.errors import CorruptFile, DataError
 from repro.spec import slug
@@ -77,7 +77,10 @@ def read_results(path: Path) -> Results | None:
 def read_rows(path: Path) -> tuple[CellRow, ...]:
     """The rows of results.csv. Raises CorruptFile."""
     try:
-        return read_results_csv(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if text.partition("\n")[0] != ",".join(COLUMNS):
+            raise _corrupt(path, "its columns are not those of this version")
+        return read_results_csv(text)
     except ValidationError as error:
         raise _corrupt(path, _first_of(error)) from error
     except (OSError, ValueError) as error:  # pandas' errors are ValueErrors

@@ -58,7 +58,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Redo what is finishe
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", help="Say more on stderr.")]
 FromOption = Annotated[Path | None, typer.Option("--from", metavar="DIR", help="Folder with data files already there.")]
-HomeArgument = Annotated[str | None, typer.Argument(metavar="[HOME]", help="The same as --home.", show_default=False)]
+HomeArgument = Annotated[str | None, typer.Argument(metavar="HOME", help="The same as --home.", show_default=False)]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network; say what is missing.")]
 
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -226,7 +226,7 @@ def verify(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Recompute every number of the report, without torch; code 4 if any differs."""
+    """Recompute every number of the report; code 4 if one differs."""
     from repro import narration
     from repro.verification import reported_profile
     from repro.workspace import resolve_home

@@ -39,7 +39,7 @@ def verify(context: Context) -> Verification:
         labels=labels,
         weights_digest=lambda checkpoint: found.digest if (found := weight_manifests.get(checkpoint.key)) else None,
     )
-    found = read_cells(around, stored.told)
+    found = read_cells(around, stored.told, reported_at=stored.generated_at)
     if not found.num_finished and not found.lost:
         raise NothingToVerify(
             f"No cell of profile {profile.name} is finished in {workspace.home}.",

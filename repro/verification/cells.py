@@ -6,23 +6,26 @@ compared as well. Must not know reports' layout or statistics. Read `read_cells`
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from repro.analysis.assemble import outcome_row
-from repro.analysis.results import CellRow, Outcome
+from repro.analysis.results import CellRow
 from repro.datasets import Manifest, training_subset
 from repro.errors import CorruptFile, DataError, TrainingDiverged
-from repro.evidence import Evidence
+from repro.evidence import Evidence, gather
 from repro.plan import PlannedCell, chosen_rate
 from repro.records import FAILURE, RECORD, CellStatus, Record, read_epochs, read_failure, read_predictions, read_record
 from repro.spec import CheckpointSpec, Role
 from repro.verification.comparisons import ABSENT, Part
 from repro.verification.packs import Labels, sha256_of
 from repro.workspace import Workspace
+
+LATEST = timedelta(minutes=5)
+"""A report that is renewed while cells run may miss what was finished while it was being made."""
 
 
 @dataclass(kw_only=True)
@@ -33,7 +36,7 @@ class FoundCells:
     """Records held to their cells, predictions and data."""
     files: Part = field(default_factory=lambda: Part(name="files of cells"))
     """Files held to the digests that the records tell."""
-    evidence: Evidence = field(default_factory=lambda: Evidence(outcomes=(), predictions={}, problems=()))
+    evidence: Evidence = field(init=False)
     """What the analysis is given: the cells that the report counts as done."""
     lost: set[str] = field(default_factory=set)
     """Ids of cells that the report counts as done and that cannot be read."""
@@ -59,45 +62,47 @@ class Surroundings:
     """What weights add to a cell's fingerprint; None where it is not known."""
 
 
-def read_cells(around: Surroundings, told: Mapping[str, CellRow] | None) -> FoundCells:
+def read_cells(around: Surroundings, told: Mapping[str, CellRow] | None, *, reported_at: str) -> FoundCells:
     """Read and compare every cell; `told` are the report's rows by id, None where they cannot be read: then all records count.
 
-    A cell that the report does not count as done stays as the report tells it, whatever has become of it since.
+    A cell that the report does not count as done stays as the report tells it, whatever has become of it since. But one
+    that was finished before `reported_at`, when the report was made (ISO 8601), should have been counted.
     """
-    found = FoundCells()
-    outcomes, predictions, problems = [], {}, []
+    found, entries = FoundCells(), []
     for cell_id, entry in around.entries.items():
         row = told.get(cell_id) if told is not None else None
         fingerprint = entry.fingerprint or (row.fingerprint if row else None)
         folder = around.workspace.run_dir(cell_id, fingerprint) if fingerprint else None
         record = _read_record(found, folder, around.workspace) if folder else None
-        arrays = _check_cell(found, around, entry, record, folder) if record and folder else None
+        is_whole = record is not None and folder is not None and _check_cell(found, around, entry, record, folder)
         found.num_finished += record is not None
-        is_whole = record is not None and (arrays is not None or entry.cell.role is Role.LR_SEARCH)
         if is_whole if told is None else row is not None and row.status is CellStatus.DONE:
-            if not is_whole:
+            if is_whole:
+                entries.append(replace(entry, fingerprint=fingerprint, status=CellStatus.DONE, reason="", record=record))
+            else:
                 found.lost.add(cell_id)
-                continue
-            if arrays is not None:
-                predictions[cell_id] = arrays
-            outcomes.append(_outcome(entry, fingerprint, CellStatus.DONE, "", record))
             continue
-        found.num_later += is_whole
-        status, reason = (row.status, row.reason) if row else (entry.status, entry.reason)
-        if status is CellStatus.PENDING and reason:
-            problems.append(f"{cell_id} does not count: {reason} `vitrepro run` runs it again.")
-        outcomes.append(_outcome(entry, row.fingerprint if row else fingerprint, status, reason, None))
-    for row in (told or {}).values():
-        if row.status is CellStatus.DONE and row.id not in around.entries:
-            found.lost.add(row.id)
-    found.evidence = Evidence(outcomes=tuple(outcomes), predictions=predictions, problems=tuple(problems))
+        if record is not None and is_whole:
+            if _is_before(record.finished_at, reported_at):
+                found.records.compare(
+                    f"cell {cell_id}", f"counted, being finished at {record.finished_at}", "left out of the report"
+                )
+            found.num_later += 1
+        if row is not None:
+            entry = replace(entry, fingerprint=row.fingerprint, status=row.status, reason=row.reason)
+        entries.append(replace(entry, record=None))
+    found.lost |= {row.id for row in (told or {}).values() if row.status is CellStatus.DONE} - around.entries.keys()
     for cell_id in sorted(found.lost):
         found.records.compare(f"cell {cell_id}", "finished and readable, as the report counts it", "not so")
+    found.evidence = gather(entries, around.workspace)
     return found
 
 
-def _outcome(entry: PlannedCell, fingerprint: str | None, status: CellStatus, reason: str, record: Record | None) -> Outcome:
-    return Outcome(row=outcome_row(entry.cell, fingerprint, status, reason, record), record=record)
+def _is_before(finished_at: str, reported_at: str) -> bool:
+    try:
+        return datetime.fromisoformat(finished_at) + LATEST < datetime.fromisoformat(reported_at)
+    except (ValueError, TypeError):  # no time, or one with a time zone and one without
+        return True
 
 
 def _read_record(found: FoundCells, folder: Path, workspace: Workspace) -> Record | None:
@@ -118,25 +123,23 @@ def _read_record(found: FoundCells, folder: Path, workspace: Workspace) -> Recor
     return record
 
 
-def _check_cell(
-    found: FoundCells, around: Surroundings, entry: PlannedCell, record: Record, folder: Path
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None:
-    """Hold the record to everything around it; the predictions, where they can be read."""
+def _check_cell(found: FoundCells, around: Surroundings, entry: PlannedCell, record: Record, folder: Path) -> bool:
+    """Hold the record to everything around it; whether it counts: its predictions can be read, or it needs none."""
     shown = folder.relative_to(around.workspace.home)
     for name, sha256 in record.files_sha256.items():
         found.files.compare(f"{shown}/{name} sha256", sha256, sha256_of(folder / name))
     _check_identity(found.records, f"{shown}/{RECORD}", around, entry, record)
-    if record.test_accuracy is None:
-        return None
+    if entry.cell.role is Role.LR_SEARCH:
+        return True
     if "predictions.npz" not in record.files_sha256:
         found.files.compare(f"{shown}/{RECORD} files_sha256.predictions.npz", "a digest", ABSENT)
     try:
         labels, predicted = read_predictions(folder)
     except CorruptFile as error:
         found.files.compare(f"{shown}/predictions.npz", "labels and predictions", error.message)
-        return None
+        return False
     _check_predictions(found.records, shown, around, record, labels, predicted)
-    return labels, predicted
+    return True
 
 
 def _check_identity(part: Part, name: str, around: Surroundings, entry: PlannedCell, record: Record) -> None:

@@ -5,6 +5,7 @@ Must not know how records are read. Read `verify_report` first.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,11 @@ class StoredReport:
         """The rows by id, of the one file or the other."""
         rows = self.results.cells if self.results is not None else self.rows
         return {row.id: row for row in rows} if rows is not None else None
+
+    @property
+    def generated_at(self) -> str:
+        """When the report was made; where that cannot be read the earliest time, so that nothing seems left out."""
+        return self.results.generated_at if self.results is not None else datetime.min.replace(tzinfo=UTC).isoformat()
 
 
 def reported_profile(workspace: Workspace) -> str:

@@ -298,9 +298,23 @@ def test_cells_that_were_finished_after_the_report_are_no_difference(reported: t
     folder.rename(tmp_path / "aside")
     report(spine.make_context(reported[0], tmp_path / "home")[0], with_pdf=False)
     (tmp_path / "aside").rename(folder)
+    spoil(folder / "record.json", lambda d: d.update(finished_at="2999-01-01T00:00:00+00:00"))
     verification = verify(spine.make_context(reported[0], tmp_path / "home")[0])
     assert differences(verification) == {}
     assert "1 cell(s) were finished after this report was written" in notes(verification)
+
+
+def test_a_report_that_leaves_out_what_was_finished_before_is_told(reported: tuple[Path, Path], tmp_path: Path) -> None:
+    """Nobody is helped by a report that agrees with itself because a seed that did not please is not in it."""
+    shutil.copytree(reported[1], tmp_path / "home")
+    folder = spine.cell_dir(tmp_path / "home", CELL)
+    folder.rename(tmp_path / "aside")
+    report(spine.make_context(reported[0], tmp_path / "home")[0], with_pdf=False)
+    (tmp_path / "aside").rename(folder)
+    spoil(folder / "record.json", lambda d: d.update(finished_at="2001-01-01T00:00:00+00:00"))
+    ((name, line),) = differences(verify(spine.make_context(reported[0], tmp_path / "home")[0])).items()
+    assert name == f"cell {CELL}"
+    assert line.endswith("found left out of the report")
 
 
 def test_a_report_that_counts_a_damaged_cell_out_agrees_with_itself(context: Context) -> None:

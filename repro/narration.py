@@ -115,7 +115,7 @@ def verify(context: Context) -> "Verification":
     verification = verify_stage(context)
     if verification.num_different:
         context.say(
-            "what to do: `vitrepro report` writes the report anew, `vitrepro all` a damaged record, data set or weights; "
-            "a difference that stays was measured, or is a defect of this kit."
+            "what to do: `vitrepro report` writes the report anew, `vitrepro fetch` a damaged data set or file of weights, "
+            "`vitrepro run --force --only CELL` a cell; a difference that stays was measured, or is a defect of this kit."
         )
     return verification

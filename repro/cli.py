@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from repro.errors import NO_SPACE_ERRNOS, ExitCode, Interrupted, ReproError
+from repro.errors import NO_SPACE_ERRNOS, ExitCode, Interrupted, ReproError, UsageError
 
 if TYPE_CHECKING:
     from repro.context import Context
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Re-test whether a Vision Transformer loses to a ResNet on small data and wins once pre-trained at scale.",
     epilog="Everyday use: vitrepro all. With own data or recipes: vitrepro all --profile my.toml. Exit codes: 0 done, 1 error, "
-    "2 usage, 3 finished with failed or blocked cells, 130 or 143 interrupted (the same command resumes).",
+    "2 usage, 3 finished with failed or blocked cells, 4 verify found a difference, 130 or 143 interrupted (the same command "
+    "resumes).",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -57,6 +58,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Redo what is finishe
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", help="Say more on stderr.")]
 FromOption = Annotated[Path | None, typer.Option("--from", metavar="DIR", help="Folder with data files already there.")]
+HomeArgument = Annotated[str | None, typer.Argument(metavar="HOME", help="The same as --home.", show_default=False)]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network; say what is missing.")]
 
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -214,6 +216,33 @@ def report(
     with narration.keeping_results(context):
         paths = narration.report(context, with_pdf=pdf)
     _out(paths if as_json else paths["html"], as_json=as_json)
+
+
+@app.command()
+def verify(
+    folder: HomeArgument = None,
+    profile: ProfileOption = AUTO,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Recompute every number of the report; code 4 if one differs."""
+    from repro import narration
+    from repro.verification import reported_profile
+    from repro.workspace import resolve_home
+
+    if folder and home and resolve_home(folder) != resolve_home(home):
+        raise UsageError(f"Two homes: {folder} and --home {home}.", remedy="Name one of them.")
+    home = folder or home
+    if profile == AUTO:
+        profile = reported_profile(resolve_home(home))
+        _say(f"profile {profile}: its report lies in this home")
+    verification = narration.verify(_context(profile, home, Device.AUTO, verbose=verbose))
+    if as_json:
+        _out(verification.as_json(verbose=verbose), as_json=True)
+    else:
+        _out("\n".join(verification.lines(verbose=verbose)), as_json=False)
+    raise typer.Exit(ExitCode.DIFFERENT if verification.num_different else ExitCode.DONE)
 
 
 @app.command("list")

@@ -20,6 +20,8 @@ class ExitCode(IntEnum):
     """The command line was wrong."""
     UNFINISHED = 3
     """The run ended, but some cells failed or are blocked."""
+    DIFFERENT = 4
+    """`verify` found a number, file or verdict that is not what it should be."""
     INTERRUPTED = 130
     """Ctrl-C; the same command resumes."""
     TERMINATED = 143
@@ -80,6 +82,10 @@ class DiskFull(ReproError):
 
 class CorruptFile(ReproError):
     """A file of the home cannot be read as what it should be."""
+
+
+class NothingToVerify(ReproError):
+    """The home holds no report, or no finished cell, that could be verified."""
 
 
 class TrainingDiverged(ReproError):

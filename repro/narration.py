@@ -5,6 +5,7 @@ Must not know options or exit codes. Read `check` first.
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from repro.container import find_container
 from repro.context import Context
@@ -17,6 +18,9 @@ from repro.stages.fetch import fetch as fetch_stage
 from repro.stages.run import RunSummary
 from repro.stages.run import run as run_stage
 from repro.workspace import prepare_home
+
+if TYPE_CHECKING:
+    from repro.verification import Verification
 
 ALWAYS_TOLD = ("device", "home", "disk")
 """Lines of the check that are told though they are ok and `--verbose` is not given."""
@@ -113,3 +117,17 @@ def report(context: Context, *, with_pdf: bool = True) -> dict[str, str | None]:
         "json": str(paths.json),
         "predictions": str(paths.predictions),
     }
+
+
+def verify(context: Context) -> "Verification":
+    """Tell what is about to be read, for it may take minutes; what came of it is what was asked for, and left to the caller."""
+    from repro.stages.verify import verify as verify_stage
+
+    context.say(f"verifying profile {context.profile.name} in {context.workspace.home}")
+    verification = verify_stage(context)
+    if verification.num_different:
+        context.say(
+            "what to do: `vitrepro report` writes the report anew, `vitrepro fetch` a damaged data set or file of weights, "
+            "`vitrepro run --force --only CELL` a cell; a difference that stays was measured, or is a defect of this kit."
+        )
+    return verification

@@ -12,20 +12,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from repro.analysis.assemble import results_csv
 from repro.analysis.curves import NO_HISTORIES, Histories
 from repro.analysis.results import Results
 from repro.catalog import load_catalog
 from repro.datasets.glimpses import Glimpse
-from repro.errors import DataError, EnvironmentProblem
+from repro.errors import EnvironmentProblem
 from repro.figures import draw_figures
 from repro.inside import Inside
 from repro.page import build_page, render_html
+from repro.report_files import Predictions, number_paths, write_numbers
 from repro.spec import Profile, slug
 from repro.svg import Figure, literal
 from repro.workspace import Workspace, replacing, write_atomically
@@ -34,9 +30,6 @@ PDF_PACKAGES = "libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"
 """What WeasyPrint needs of Debian and Ubuntu."""
 SOURCE_DATE_EPOCH = "SOURCE_DATE_EPOCH"
 """Seconds since 1970 that stand in the PDF as its date, where set (reproducible-builds.org)."""
-
-Predictions = Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]
-"""Cell id -> true and predicted classes of the test images, both integer (N,)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,46 +64,28 @@ def write_report(
 
     Without `with_pdf` there is no PDF afterwards, an older one is removed: it would tell of other results.
 
-    `predictions.npz` holds, without pickles, `predicted/<cell id>` for every cell given and `labels/<data set slug>` once for
-    each data set, all int32 (N,). Raises DataError where two cells of one data set disagree on its labels, EnvironmentProblem
-    where SOURCE_DATE_EPOCH is no number, DiskFull.
+    Raises DataError where two cells of one data set disagree on its labels, EnvironmentProblem where SOURCE_DATE_EPOCH is no
+    number, DiskFull.
     """
     folder = workspace.report_dir(slug(profile.name))
     figures = draw_figures(results, histories, insides)
     page = render_html(build_page(profile=profile, results=results, figures=figures, catalog=load_catalog(), glimpses=glimpses))
+    numbers = number_paths(folder)
     paths = ReportPaths(
         html=folder / "report.html",
         pdf=folder / "report.pdf",
-        csv=folder / "results.csv",
-        json=folder / "results.json",
-        predictions=folder / "predictions.npz",
+        csv=numbers.csv,
+        json=numbers.json,
+        predictions=numbers.predictions,
         figures=tuple(folder / "figures" / f"{figure.name}.svg" for figure in figures.all),
     )
-    write_atomically(paths.json, results.model_dump_json(indent=1) + "\n")
-    write_atomically(paths.csv, results_csv(results))
-    _write_predictions(paths.predictions, results, labels_and_predictions)
+    write_numbers(folder, results, labels_and_predictions)
     _write_figures(folder / "figures", figures.all)
     write_atomically(paths.html, page)
     pdf = folder / "report.pdf"
     pdf.unlink(missing_ok=True)
     has_pdf = with_pdf and _write_pdf(pdf, page, generated_at=results.generated_at, out=out)
     return replace(paths, pdf=pdf if has_pdf else None)
-
-
-def _write_predictions(path: Path, results: Results, labels_and_predictions: Predictions) -> None:
-    datasets = {row.id: row.dataset for row in results.cells}
-    arrays: dict[str, npt.NDArray[np.int32]] = {}
-    for cell_id, (labels, predicted) in labels_and_predictions.items():
-        dataset = datasets[cell_id]
-        key = f"labels/{slug(dataset)}"
-        if not np.array_equal(arrays.setdefault(key, labels.astype(np.int32)), labels):
-            raise DataError(
-                f"Cell {cell_id} was tested against other labels than earlier cells of data set {dataset!r}.",
-                remedy="Give every data set a name of its own (letters and digits), and run the profile again.",
-            )
-        arrays[f"predicted/{cell_id}"] = predicted.astype(np.int32)
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _write_figures(folder: Path, figures: tuple[Figure, ...]) -> None:

@@ -27,6 +27,7 @@ SURFACE = {
     "plan": [*COMMON, "--only"],
     "run": [*COMMON, "--force", "--only"],
     "report": [*COMMON, "--pdf"],
+    "verify": ["--home", "--json", "--profile", "--verbose", "folder"],
     "list": ["--json", "what"],
 }
 """Commands and options. A new one is a decision: it comes with a line here, in the README and in the CHANGELOG."""

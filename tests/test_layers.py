@@ -19,9 +19,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"spec"}),
     frozenset({"catalog", "profiles", "records", "inside", "formatting", "progress", "download"}),
     frozenset({"plan", "analysis", "hardware", "datasets", "weights", "models", "training", "svg", "messages"}),
-    frozenset({"cell", "probe", "workers", "figures", "evidence", "headline", "histories"}),
-    frozenset({"forecast", "page"}),
-    frozenset({"context", "rendering"}),
+    frozenset({"cell", "probe", "workers", "figures", "evidence", "headline", "histories", "report_files"}),
+    frozenset({"forecast", "page", "reckoning"}),
+    frozenset({"context", "rendering", "verification"}),
     frozenset({"stages", "worker", "renewal"}),
     frozenset({"narration"}),
     frozenset({"cli", "__main__"}),
@@ -212,6 +212,7 @@ def made_up_package(folder: Path, changed: dict[str, str]) -> Path:
         ("plan", NOT_AT_START),
         ("workers", NOT_AT_START),
         ("stages.report", ("torch", "torchvision", "timm")),
+        ("stages.verify", ("torch", "torchvision", "timm")),
     ],
 )
 def test_a_module_is_imported_without_heavy_libraries(module: str, unwanted: tuple[str, ...]) -> None:

@@ -75,6 +75,15 @@ def test_one_command_from_an_empty_home_to_claims(server: UnrulyServer, tmp_path
     assert run_all(profile, home, server)[0] == 0
     assert len(server.requests) == asked
     assert records(home) == found
+    verified = spine.vitrepro("verify", home, "--profile", profile, "--json")
+    assert verified.returncode == 0, verified.stdout
+    parts = {part["name"]: part["num_compared"] for part in json.loads(verified.stdout)["parts"]}
+    assert parts["weights"] == 2 * 3, "manifest and file of each"
+    weights = next((home / "weights").glob("*/*.safetensors"))
+    weights.write_bytes(weights.read_bytes() + b"x")
+    verified = spine.vitrepro("verify", home, "--profile", profile)
+    assert verified.returncode == 4
+    assert f"! {weights.relative_to(home)} sha256: expected" in verified.stdout
 
 
 def test_a_checkpoint_that_is_taken_away_blocks_its_cells_and_the_rest_runs(server: UnrulyServer, tmp_path: Path) -> None:

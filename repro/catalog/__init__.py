@@ -1,8 +1,8 @@
-"""The facts: data sets, hosts, models, recipes, claims and images that come with the kit, with their sources.
+"""The facts: data sets, hosts, models, recipes, claims, images and references that come with the kit, with sources.
 
 They are TOML files beside this one. To add one, add an entry to `datasets.toml`, `hosts.toml`, `models.toml`,
-`checkpoints.toml`, `recipes.toml`, `claims.toml` or `images.toml`; shipped profiles lie in `repro/profiles/`. Must not know how
-anything is computed. Read `load_catalog` first.
+`checkpoints.toml`, `recipes.toml`, `claims.toml`, `images.toml` or `references.toml`; shipped profiles lie in
+`repro/profiles/`. Must not know how anything is computed. Read `load_catalog` first.
 """
 
 import os
@@ -26,6 +26,7 @@ from repro.spec import (
     Profile,
     PublishedResult,
     Recipe,
+    ReferenceRun,
     WeightsInit,
     parse,
     parse_init,
@@ -56,6 +57,8 @@ class Catalog:
     """By id."""
     images: tuple[ContainerImage, ...]
     """Variants of the container image, the preferred one first."""
+    references: tuple[ReferenceRun, ...] = ()
+    """What published runs of the shipped profiles measured."""
 
 
 @cache
@@ -80,6 +83,7 @@ def load_catalog() -> Catalog:
         recipes={spec.name: spec for spec in (parse(Recipe, row, origin="recipes.toml") for row in entries("recipe"))},
         claims={spec.id: spec for spec in (parse(Claim, row, origin="claims.toml") for row in entries("claim"))},
         images=tuple(parse(ContainerImage, row, origin="images.toml") for row in entries("image")),
+        references=tuple(parse(ReferenceRun, row, origin="references.toml") for row in entries("reference")),
     )
 
 

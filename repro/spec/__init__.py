@@ -33,6 +33,7 @@ from repro.spec.matrix import (
 )
 from repro.spec.parts import DatasetSource, DatasetSpec, ModelSpec
 from repro.spec.recipes import FamilyTuning, Recipe, RecipePatch, StepsAt
+from repro.spec.references import ReferenceArm, ReferenceRun
 
 __all__ = [
     "CONVERGENCE_FACTOR",
@@ -62,6 +63,8 @@ __all__ = [
     "PublishedResult",
     "Recipe",
     "RecipePatch",
+    "ReferenceArm",
+    "ReferenceRun",
     "Role",
     "Scope",
     "Spec",

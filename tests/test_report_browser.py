@@ -256,7 +256,9 @@ def test_dark_mode_reaches_the_figures(browser: Browser, files: dict[str, Path])
 def test_print_is_light_unfolded_and_without_controls(browser: Browser, files: dict[str, Path]) -> None:
     with Visit(browser, files["full"], color_scheme="dark") as visit:
         visit.page.emulate_media(media="print", color_scheme="dark")
-        assert visit.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--surface')").strip() == "#fefefe"
+        assert (
+            visit.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--surface')").strip() == "#fefefe"
+        )
         for selector in ("nav", "summary", ".skip", "table.every"):
             assert not visit.page.locator(selector).first.is_visible(), selector
         assert visit.page.locator("details.evidence table").first.is_visible()

@@ -98,11 +98,15 @@ def test_a_large_study_weighs_little(full_page: Page) -> None:
     assert size_bytes < 3500 * len(full_page.results.cells), "486 cells stay below 2 MB with room for more sections"
     for figure in full_page.figures.all:
         assert len(figure.svg) < 20_000, figure.name
-        assert not re.search(r"\d\.\d{3}", re.sub(r"<(title|desc).*?</\1>", "", figure.svg)), "no more than hundredths of a pixel"
+        assert not re.search(r"\d\.\d{3}", re.sub(r"<(title|desc).*?</\1>", "", figure.svg)), (
+            "no more than hundredths of a pixel"
+        )
 
 
 def test_a_figure_styles_itself_alone(full_page: Page) -> None:
-    assert not any("<style" in figure.svg for figure in full_page.figures.all), "a style rule inside would hold for the whole page"
+    assert not any("<style" in figure.svg for figure in full_page.figures.all), (
+        "a style rule inside would hold for the whole page"
+    )
 
 
 def test_print_counts_cells_that_are_too_many_and_says_where_they_stand(full_page: Page) -> None:

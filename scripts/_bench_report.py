@@ -1,7 +1,7 @@
 """Times `vitrepro report` on a home of made-up finished cells: planning, reading, statistics, figures, page and PDF.
 
-The cells are the miniature's models on its digits, 25 seeds of each by default; their accuracies come from a formula. The command runs in a
-process of its own, whose seconds and peak memory are printed. Read `main` first.
+The cells are the miniature's models on its digits, 25 seeds of each by default, accuracies come from a formula. The command
+runs in a process of its own, whose seconds and peak memory are printed. Read `main` first.
 """
 
 import argparse
@@ -110,7 +110,7 @@ def make_home(home: Path, profile: Path, *, num_seeds: int) -> int:
         only=None,
         force=False,
         verbose=False,
-        say=lambda line: None,
+        say=lambda _: None,
     )
     with exclusive(context.workspace):
         fetch(context)
@@ -126,9 +126,7 @@ def make_home(home: Path, profile: Path, *, num_seeds: int) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench-report", description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=25, help="seeds of each of the 400 arms (25: 10,000 cells)")
-    parser.add_argument(
-        "--home", type=Path, help="where the cells are made, and kept for the next time; else a temporary folder"
-    )
+    parser.add_argument("--home", type=Path, help="where the cells are made and kept for the next time; else temporary")
     parser.add_argument("--no-pdf", action="store_true", help="without the PDF")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
@@ -137,10 +135,9 @@ def main() -> int:
         profile = home / "bench-report.toml"
         num_cells = make_home(home, profile, num_seeds=options.seeds)
         command = [sys.executable, "-m", "repro", "report", "--profile", str(profile), "--home", str(home)]
+        command += ["--no-pdf"] if options.no_pdf else []
         started = time.monotonic()
-        done = subprocess.run(
-            [*command, *(["--no-pdf"] if options.no_pdf else [])], stdout=subprocess.PIPE, text=True, check=False
-        )
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         wall_s = time.monotonic() - started
         if done.returncode:
             return done.returncode
@@ -148,9 +145,8 @@ def main() -> int:
         page = Path(done.stdout.splitlines()[-1])
         sizes = ", ".join(f"{path.name} {path.stat().st_size / 1e6:.1f} MB" for path in sorted(page.parent.glob("*.*")))
         print(f"{num_cells:,} finished cells{', no PDF' if options.no_pdf else ''}, {os.cpu_count()} cores: {sizes}")
-        print(
-            f"{wall_s:.1f} s wall-clock, {usage.ru_utime + usage.ru_stime:.1f} s of CPU, {usage.ru_maxrss / 2**20:.2f} GiB at most"
-        )
+        cpu_s, peak_gib = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
+        print(f"{wall_s:.1f} s wall-clock, {cpu_s:.1f} s of CPU, {peak_gib:.2f} GiB at most")
     return 0
 
 

@@ -1,5 +1,6 @@
-"""The page in a real browser: Debian's Chromium, driven by Playwright; accessibility by axe-core. No network, no script of ours."""
+"""The page in a real browser: Debian's Chromium, driven by Playwright, and accessibility by axe-core."""
 
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -142,10 +143,11 @@ def test_headings_are_in_order_and_figures_have_words(browser: Browser, files: d
     with Visit(browser, files[name], java_script_enabled=False) as visit:
         levels = visit.page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(one => Number(one.tagName[1]))")
         assert levels[0] == 1 and levels.count(1) == 1
-        assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
         figures = visit.page.evaluate(
             """[...document.querySelectorAll('svg[role=img]')].map(one =>
-                one.getAttribute('aria-labelledby').split(' ').map(id => document.getElementById(id)?.textContent.length ?? 0))"""
+                one.getAttribute('aria-labelledby').split(' ').map(
+                    id => document.getElementById(id)?.textContent.length ?? 0))"""
         )
         assert bool(figures) == (name != "empty")
         assert all(min(lengths) > 10 for lengths in figures)
@@ -209,7 +211,8 @@ def test_units_and_durations_sort_by_what_they_mean(browser: Browser, files: dic
     values = ["1\u00a0h\u00a002\u00a0min", "59.0\u00a0s", "\u2013", "2\u00a0min\u00a005\u00a0s", "3.4\u00a0s"]
     sizes = ["1.2\u00a0GiB", "900\u00a0MiB", "2.5\u00a0kJ", "\u221213.5 [\u221214, 2]", "1,024"]
     rows = "".join(f"<tr><td>{value}</td><td>{size}</td></tr>" for value, size in zip(values, sizes, strict=True))
-    table = f'<table class="sortable" id="own"><thead><tr><th class="number">A</th><th class="number">B</th></tr></thead><tbody>{rows}</tbody></table>'
+    head = '<thead><tr><th class="number">A</th><th class="number">B</th></tr></thead>'
+    table = f'<table class="sortable" id="own">{head}<tbody>{rows}</tbody></table>'
     path = tmp_path / "page.html"
     path.write_text(markup.replace("</main>", f"{table}</main>"), encoding="utf-8")
     with Visit(browser, path) as visit:
@@ -256,9 +259,8 @@ def test_dark_mode_reaches_the_figures(browser: Browser, files: dict[str, Path])
 def test_print_is_light_unfolded_and_without_controls(browser: Browser, files: dict[str, Path]) -> None:
     with Visit(browser, files["full"], color_scheme="dark") as visit:
         visit.page.emulate_media(media="print", color_scheme="dark")
-        assert (
-            visit.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--surface')").strip() == "#fefefe"
-        )
+        ground = visit.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--surface')")
+        assert ground.strip() == "#fefefe"
         for selector in ("nav", "summary", ".skip", "table.every"):
             assert not visit.page.locator(selector).first.is_visible(), selector
         assert visit.page.locator("details.evidence table").first.is_visible()

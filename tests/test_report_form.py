@@ -1,4 +1,4 @@
-"""The form of the report: its policy and script, colours, weight, what print leaves out, and names that attack it in every file."""
+"""The form of the report: its policy and script, colours, weight, what print leaves out, names that attack it."""
 
 import base64
 import hashlib

@@ -71,7 +71,7 @@ def draw_series(axes: "Axes", places: Sequence[float], groups: Sequence[Group], 
 
 
 def _draw_dots(axes: "Axes", points: Sequence[tuple[float, float]], colour: str) -> None:
-    """All seeds of a curve as one path: lines without length, whose round ends are dots. A path each would be most of the page."""
+    """Seeds as one path: lines without length whose round ends are dots. One path each would be most of the page."""
     gap = float("nan")
     xs = [x for place, _ in points for x in (place, place, gap)]
     ys = [y for _, value in points for y in (value, value, gap)]

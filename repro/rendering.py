@@ -20,7 +20,7 @@ from repro.datasets.glimpses import Glimpse
 from repro.errors import EnvironmentProblem
 from repro.figures import draw_figures
 from repro.inside import Inside
-from repro.page import build_page, render_html
+from repro.page import Page, build_page, render_html
 from repro.report_files import Predictions, number_paths, write_numbers
 from repro.spec import Profile, slug
 from repro.svg import Figure, literal
@@ -69,7 +69,7 @@ def write_report(
     """
     folder = workspace.report_dir(slug(profile.name))
     figures = draw_figures(results, histories, insides)
-    page = render_html(build_page(profile=profile, results=results, figures=figures, catalog=load_catalog(), glimpses=glimpses))
+    page = build_page(profile=profile, results=results, figures=figures, catalog=load_catalog(), glimpses=glimpses)
     numbers = number_paths(folder)
     paths = ReportPaths(
         html=folder / "report.html",
@@ -81,7 +81,7 @@ def write_report(
     )
     write_numbers(folder, results, labels_and_predictions)
     _write_figures(folder / "figures", figures.all)
-    write_atomically(paths.html, page)
+    write_atomically(paths.html, render_html(page))
     pdf = folder / "report.pdf"
     pdf.unlink(missing_ok=True)
     has_pdf = with_pdf and _write_pdf(pdf, page, generated_at=results.generated_at, out=out)
@@ -96,7 +96,7 @@ def _write_figures(folder: Path, figures: tuple[Figure, ...]) -> None:
         stale.unlink()
 
 
-def _write_pdf(path: Path, page: str, *, generated_at: str, out: Callable[[str], None]) -> bool:
+def _write_pdf(path: Path, page: Page, *, generated_at: str, out: Callable[[str], None]) -> bool:
     """Render the page for print. Returns False, with the remedy told and no old PDF left, where libraries are missing."""
     try:
         import weasyprint
@@ -109,7 +109,7 @@ def _write_pdf(path: Path, page: str, *, generated_at: str, out: Callable[[str],
         )
         return False
     moment = _date_of_pdf(generated_at)
-    dated = re.sub(r'(<meta name="dcterms\.\w+" content=")[^"]*', rf"\g<1>{html.escape(moment)}", page)
+    dated = re.sub(r'(<meta name="dcterms\.\w+" content=")[^"]*', rf"\g<1>{html.escape(moment)}", render_html(page, paper=True))
     # WeasyPrint says on stderr which screen-only CSS it passes over; that is no user's concern.
     logger = logging.getLogger("weasyprint")
     level = logger.level

@@ -115,11 +115,11 @@ def finish(canvas: "Canvas", *, name: str, title: str, description: str) -> Figu
     for metadata_element in root.findall(f"{{{_NAMESPACE}}}metadata"):
         root.remove(metadata_element)
     _make_ids_unique(root, prefix=name)
+    _slim(root)
     _describe(root, name=name, title=printable(title), description=printable(description))
     text = ElementTree.tostring(root, encoding="unicode")
     for colour, value in LIGHT.items():
         text = text.replace(value, f"var(--{colour}, {value})")
-    text = re.sub(r"font: ([\d.]+px) [^;\"]*", rf"font-size: \1; font-family: {_FONTS}", text)
     return Figure(name=name, title=title, description=description, svg=text)
 
 
@@ -177,6 +177,74 @@ def _make_ids_unique(root: ElementTree.Element, *, prefix: str) -> None:
                 element.set(key, f"#{prefix}-{value.removeprefix('#')}")
             else:
                 element.set(key, re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", value))
+
+
+_TEXTS = frozenset(f"{{{_NAMESPACE}}}{tag}" for tag in ("text", "tspan", "title", "desc"))
+"""Elements whose white space counts."""
+_HOLDERS = (f"{{{_NAMESPACE}}}g", f"{{{_NAMESPACE}}}defs")
+"""Elements that show nothing of their own."""
+_PLACED = ("d", "x", "y", "width", "height", "transform", "points")
+"""Attributes that hold coordinates."""
+
+
+def _slim(root: ElementTree.Element) -> None:
+    """Take out what shows nothing, in place: most of matplotlib's markup, and a style rule that would reach into the page.
+
+    Groups without attributes, shapes without paint, indentation, decimals below a hundredth of a pixel, the font of each label.
+    """
+    root.attrib.pop("version", None)
+    root.set("style", f"stroke-linejoin: round; font-family: {_FONTS}")
+    for element in root.iter():
+        if element.tag not in _TEXTS:
+            element.text = None
+        for child in list(element):
+            if child.tag not in _TEXTS or element.tag not in _TEXTS:
+                child.tail = None
+            if child.tag == f"{{{_NAMESPACE}}}style" or child.get("style") == "fill: none":
+                element.remove(child)
+        for key in _PLACED:
+            if value := element.get(key):
+                element.set(key, re.sub(r"-?\d+\.\d+", _hundredths, value).replace("  ", " ").strip())
+        if element.get("transform", "").startswith("rotate(-0 "):
+            del element.attrib["transform"]
+        if element.tag in _TEXTS and "style" in element.attrib:
+            element.set("style", re.sub(r"font: ([\d.]+px) [^;]*", r"font-size: \1", element.get("style", "")))
+            element.set("style", re.sub(r"font-family: [^;]*;? ?", "", element.get("style", "")))
+    _splice_groups(root)
+
+
+def _splice_groups(element: ElementTree.Element) -> None:
+    """Put the children of each group without attributes in its place, join groups that are alike; what is empty goes."""
+    children: list[ElementTree.Element] = []
+    for child in list(element):
+        _splice_groups(child)
+        is_group = child.tag == _HOLDERS[0]
+        if not len(child) and child.tag in _HOLDERS:
+            continue
+        if is_group and child.attrib:
+            _share_style(child)
+        for part in child if is_group and not child.attrib else (child,):
+            before = children[-1] if children else None
+            if before is not None and before.tag == part.tag and before.attrib == part.attrib and part.tag in _HOLDERS:
+                before.extend(part)
+            else:
+                children.append(part)
+    element[:] = children
+
+
+def _share_style(group: ElementTree.Element) -> None:
+    """Put a style that all children have on their group, where it has none."""
+    [first, *others] = {part.get("style", "") for part in group}
+    # The opacity of a group is not that of its parts; that of their fill and stroke is.
+    if others or not first or "style" in group.attrib or re.search("(^| )opacity", first):
+        return
+    group.set("style", first)
+    for part in group:
+        part.attrib.pop("style", None)
+
+
+def _hundredths(number: re.Match[str]) -> str:
+    return f"{round(float(number.group()), 2) + 0:g}"  # plus zero: none is negative
 
 
 def _describe(root: ElementTree.Element, *, name: str, title: str, description: str) -> None:

@@ -126,7 +126,7 @@ def test_every_link_of_the_page_leads_somewhere_and_ids_are_unique(markup: str) 
     assert len(text.ids) == len(set(text.ids))
     assert {link[1:] for link in text.links if link.startswith("#")} <= set(text.ids)
     assert {"#checkpoints", "#rates"} <= set(text.links)
-    assert "script" not in text.tags
+    assert text.tags.count("script") == 1
 
 
 @pytest.mark.parametrize(
@@ -303,6 +303,6 @@ def test_hostile_names_are_shown_and_not_executed() -> None:
     results = toy_results(study, pair, profile=profile)
     page = build_page(profile=profile, results=results, figures=draw_figures(results), catalog=catalog_with(published))
     text = Text(render_html(page))
-    assert "script" not in text.tags
+    assert text.tags.count("script") == 1
     assert text.text.count("<script>alert('x')</script>") >= 8
     assert "from file" in text.text and "/home/" not in text.text.partition("Every cell")[0].partition("Means over seeds")[2]

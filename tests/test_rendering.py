@@ -83,7 +83,7 @@ def test_a_report_is_complete_self_contained_and_traceable(tmp_path: Path) -> No
 
     markup = paths.html.read_text()
     page = Page(markup)
-    assert "script" not in page.tags and "link" not in page.tags and "img" not in page.tags
+    assert page.tags.count("script") == 1 and "link" not in page.tags and "img" not in page.tags
     assert [value for name, value in page.attributes if name in ("src", "href") and "//" in value] == [
         "https://arxiv.org/abs/2010.11929"
     ]
@@ -211,7 +211,7 @@ def test_hostile_names_are_shown_and_not_executed(tmp_path: Path, monkeypatch: p
     results = make_results(cells, profile=hostile, warnings=(HOSTILE,))
     paths = report(tmp_path, results)
     page = Page(paths.html.read_text())
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 1, "the page's own"
     assert "<script>alert('x')</script> \"quoted\" & $\\alpha$" in page.text
     assert "\u202e" not in paths.html.read_text(), "an override would turn the direction of what follows"
     assert not any(name.startswith("on") for name, _ in page.attributes)

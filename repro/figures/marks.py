@@ -46,10 +46,9 @@ def draw_series(axes: "Axes", places: Sequence[float], groups: Sequence[Group], 
     """Mean, interval and seeds of one model's groups, in per cent."""
     family = groups[0].family
     colour = FAMILY_COLOURS[family]
-    dots: dict[str, Any] = {"color": colour, "markersize": 4.5, "alpha": 0.4, "markeredgewidth": 0}
+    _draw_dots(axes, [(place, 100 * seed) for place, group in zip(places, groups, strict=True) for seed in group.seeds], colour)
     bands = []
     for place, group in zip(places, groups, strict=True):
-        axes.plot([place] * len(group.seeds), [100 * seed for seed in group.seeds], "o", **dots)
         if group.accuracy.ci95 is not None:
             bands.append((place, 100 * max(group.accuracy.ci95[0], 0), 100 * min(group.accuracy.ci95[1], 1)))
     if len(bands) > 1:
@@ -69,6 +68,14 @@ def draw_series(axes: "Axes", places: Sequence[float], groups: Sequence[Group], 
         markeredgecolor=LIGHT["surface"],
         markeredgewidth=1.2,
     )
+
+
+def _draw_dots(axes: "Axes", points: Sequence[tuple[float, float]], colour: str) -> None:
+    """Seeds as one path: lines without length whose round ends are dots. One path each would be most of the page."""
+    gap = float("nan")
+    xs = [x for place, _ in points for x in (place, place, gap)]
+    ys = [y for _, value in points for y in (value, value, gap)]
+    axes.plot(xs, ys, color=colour, linewidth=4.5, alpha=0.4, solid_capstyle="round")
 
 
 def draw_estimates(

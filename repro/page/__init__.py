@@ -4,6 +4,8 @@ It arranges numbers that stand in `Results`; the first sentence comes from `repr
 Must not know files, records or the PDF. Read `build_page` first.
 """
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,14 @@ PAPER_BIBTEX = """\
   year      = {2021},
   url       = {https://arxiv.org/abs/2010.11929}
 }"""
+
+
+MOST_PRINTED = 150
+"""Rows of a table that print shows; the page on the screen has them all."""
+MOST_UNFOLDED = 60
+"""Rows of a table that the screen shows unfolded."""
+MOST_EXPLAINED = 12
+"""Claims that print shows with scope and rule; beside more it has their points only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +159,11 @@ def build_page(
     )
 
 
-def render_html(page: Page) -> str:
-    """The whole page as one HTML text: CSS and figures inline, names escaped, no script."""
+def render_html(page: Page, *, paper: bool = False) -> str:
+    """The whole page as one HTML text: CSS, figures and the script for sorting inline, names escaped.
+
+    On `paper` there is no script, and what print leaves out is not even there: a PDF of thousands of cells takes seconds.
+    """
     import jinja2
 
     folder = templates_dir()
@@ -162,9 +175,27 @@ def render_html(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
-    environment.globals["family_names"] = FAMILY_NAMES
-    stylesheet = (folder / "report.css").read_text(encoding="utf-8")
-    return environment.get_template("report.html").render(page=page, results=page.results, stylesheet=stylesheet)
+    environment.globals |= {
+        "family_names": FAMILY_NAMES,
+        "paper": paper,
+        "shown": (lambda rows: rows[:MOST_PRINTED]) if paper else (lambda rows: rows),
+        "most_printed": MOST_PRINTED,
+        "most_unfolded": MOST_UNFOLDED,
+        "most_explained": MOST_EXPLAINED,
+    }
+    stylesheet, script = (_text_of(folder / name) for name in ("report.css", "report.js"))
+    return environment.get_template("report.html").render(
+        page=page, results=page.results, stylesheet=stylesheet, script=script, script_sha256=_csp_digest(script)
+    )
+
+
+def _text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8").rstrip()
+
+
+def _csp_digest(script: str) -> str:
+    """What a Content Security Policy calls the inline script by."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def templates_dir() -> Path:

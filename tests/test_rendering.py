@@ -168,7 +168,7 @@ def test_figures_of_an_earlier_report_do_not_remain(tmp_path: Path, monkeypatch:
     cells = make_study(**SMALL)
     before = report(tmp_path, make_results(cells))
     after = report(tmp_path, make_results(cells, unfinished={cell.id: CellStatus.PENDING for cell in cells}, verdicts=False))
-    assert len(before.figures) == 8 and after.figures == ()
+    assert len(before.figures) == 9 and after.figures == ()
     assert not any(path.exists() for path in before.figures)
 
 

@@ -5,17 +5,18 @@ it exists means the cell is done. Must not know how a cell is run or what its nu
 """
 
 import hashlib
-import json
 import zipfile
 import zlib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError
 
+from repro import documents
+from repro.documents import one_line, read_document, write_document
 from repro.errors import CorruptFile
 from repro.spec import Cell, Spec
 from repro.workspace import replacing, write_atomically
@@ -27,9 +28,9 @@ EPOCHS = "epochs.jsonl"
 WEIGHTS = "weights.safetensors"
 LAST = "last.pt"
 LOG = "log.txt"
+REMEDY = "`vitrepro run` moves it aside and runs that cell again; everything else is kept."
 
 Accuracy = Annotated[float, Field(ge=0, le=1)]
-RecordType = TypeVar("RecordType", bound=Spec)
 
 
 class CellStatus(StrEnum):
@@ -192,14 +193,14 @@ class EpochRow(Spec):
 
 def write_record(folder: Path, record: Record) -> None:
     """Write `record.json`, last of all files, and drop what only an unfinished cell needs."""
-    write_atomically(folder / RECORD, record.model_dump_json(indent=1) + "\n")
+    write_document(folder / RECORD, record)
     for name in (FAILURE, LAST):
         (folder / name).unlink(missing_ok=True)
 
 
 def read_record(folder: Path) -> Record | None:
     """The record of a finished cell, or None. Raises CorruptFile."""
-    return _read(folder / RECORD, Record)
+    return read_document(folder / RECORD, Record, remedy=REMEDY)
 
 
 def read_finished(folder: Path, fingerprint: str) -> Record | None:
@@ -219,12 +220,12 @@ def read_finished(folder: Path, fingerprint: str) -> Record | None:
 
 def write_failure(folder: Path, failure: Failure) -> None:
     """Write `failure.json`."""
-    write_atomically(folder / FAILURE, failure.model_dump_json(indent=1) + "\n")
+    write_document(folder / FAILURE, failure)
 
 
 def read_failure(folder: Path) -> Failure | None:
     """Why the cell failed, or None. Raises CorruptFile."""
-    return _read(folder / FAILURE, Failure)
+    return read_document(folder / FAILURE, Failure, remedy=REMEDY)
 
 
 def write_predictions(folder: Path, *, labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> None:
@@ -268,10 +269,8 @@ def read_epochs(folder: Path) -> list[EpochRow]:
         return []
     try:
         return [EpochRow.model_validate_json(line) for line in path.read_text().splitlines()]
-    except OSError as error:
-        raise corrupt(path, error.strerror or str(error)) from error
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise corrupt(path, _first_line(error)) from error
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        raise corrupt(path, one_line(error)) from error
 
 
 def write_epochs(folder: Path, rows: list[EpochRow]) -> None:
@@ -280,40 +279,5 @@ def write_epochs(folder: Path, rows: list[EpochRow]) -> None:
 
 
 def corrupt(path: Path, detail: str) -> CorruptFile:
-    """The error for a file that is not what it should be."""
-    return CorruptFile(
-        f"{path} cannot be read: {detail}.",
-        remedy="`vitrepro run` moves it aside and runs that cell again; everything else is kept.",
-    )
-
-
-def _read(path: Path, kind: type[RecordType]) -> RecordType | None:
-    try:
-        text = path.read_text()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise corrupt(path, str(error)) from error
-    try:
-        found = kind.model_validate_json(text)
-    except ValidationError as error:
-        raise corrupt(path, _other_version(text) or _first_line(error)) from error
-    if "schema_version" not in found.model_fields_set:
-        raise corrupt(path, "it has no schema_version")
-    return found
-
-
-def _other_version(text: str) -> str:
-    """In words, the version of a file that is another than this one; empty where that is not what is wrong."""
-    try:
-        found = json.loads(text)["schema_version"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
-    return "" if found == 1 else f"schema_version is {found!r}, this version of vitrepro reads 1"
-
-
-def _first_line(error: ValidationError | UnicodeDecodeError) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return str(error)
-    first = error.errors()[0]
-    return ": ".join(filter(None, [".".join(str(part) for part in first["loc"]), first["msg"]]))
+    """The error for a file of a cell that is not what it should be."""
+    return documents.corrupt(path, detail, remedy=REMEDY)

@@ -5,7 +5,6 @@ Reading is strict: unknown or missing fields and another schema version raise Co
 computed or shown. Read `write_numbers` first.
 """
 
-import json
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -15,15 +14,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
 from repro.analysis.assemble import COLUMNS, read_results_csv, results_csv
 from repro.analysis.results import CellRow, Results
+from repro.documents import corrupt, one_line, read_document, write_document
 from repro.errors import CorruptFile, DataError
 from repro.spec import slug
 from repro.workspace import replacing, write_atomically
 
-SCHEMA_VERSION = 1
+REMEDY = "`vitrepro report` writes it anew from the records."
 
 Predictions = Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]
 """Cell id -> true and predicted classes of the test images, both integer (N,)."""
@@ -50,7 +49,7 @@ def write_numbers(folder: Path, results: Results, labels_and_predictions: Predic
     each data set, all int32 (N,). Raises DataError where two cells of one data set disagree on its labels, DiskFull.
     """
     paths = number_paths(folder)
-    write_atomically(paths.json, results.model_dump_json(indent=1) + "\n")
+    write_document(paths.json, results)
     write_atomically(paths.csv, results_csv(results))
     _write_predictions(paths.predictions, results, labels_and_predictions)
     return paths
@@ -58,20 +57,7 @@ def write_numbers(folder: Path, results: Results, labels_and_predictions: Predic
 
 def read_results(path: Path) -> Results | None:
     """The results, or None where there is no file. Raises CorruptFile."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        version = json.loads(text)["schema_version"]
-        if version != SCHEMA_VERSION:
-            raise _corrupt(path, f"schema_version is {version!r}, this version of vitrepro reads {SCHEMA_VERSION}")
-        return Results.model_validate_json(text)
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise _corrupt(path, _first_of(error)) from error
-    except KeyError as error:
-        raise _corrupt(path, "it has no schema_version") from error
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise _corrupt(path, " ".join(str(error).split())[:200]) from error
+    return read_document(path, Results, remedy=REMEDY)
 
 
 def read_rows(path: Path) -> tuple[CellRow, ...]:
@@ -81,10 +67,8 @@ def read_rows(path: Path) -> tuple[CellRow, ...]:
         if text.partition("\n")[0] != ",".join(COLUMNS):
             raise _corrupt(path, "its columns are not those of this version")
         return read_results_csv(text)
-    except ValidationError as error:
-        raise _corrupt(path, _first_of(error)) from error
-    except (OSError, ValueError) as error:  # pandas' errors are ValueErrors
-        raise _corrupt(path, " ".join(str(error).split())[:200]) from error
+    except (OSError, ValueError) as error:  # pydantic's and pandas' errors are ValueErrors
+        raise _corrupt(path, one_line(error)) from error
 
 
 def read_all_predictions(path: Path) -> dict[str, npt.NDArray[np.int32]]:
@@ -125,10 +109,5 @@ def _write_predictions(path: Path, results: Results, labels_and_predictions: Pre
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def _first_of(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return ": ".join(filter(None, [".".join(str(part) for part in first["loc"]), first["msg"]]))
-
-
 def _corrupt(path: Path, detail: str) -> CorruptFile:
-    return CorruptFile(f"{path} cannot be read: {detail}.", remedy="`vitrepro report` writes it anew from the records.")
+    return corrupt(path, detail, remedy=REMEDY)

@@ -3,18 +3,16 @@
 Must not know how images are read. Read `Manifest` first.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 import repro
-from repro.errors import CorruptFile
+from repro.documents import read_document
 from repro.spec import DatasetSource, Spec
 
 MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
 
 
 class Origin(Spec):
@@ -120,17 +118,4 @@ class Manifest(Spec):
 
 def parse_manifest(path: Path) -> Manifest | None:
     """The manifest at `path`, or None if there is no file. Raises CorruptFile when it is not one of this version."""
-    try:
-        text = path.read_text()
-        found = json.loads(text)["schema_version"]
-        if found != SCHEMA_VERSION:
-            raise _corrupt(path, f"schema_version is {found!r}, this version of vitrepro reads {SCHEMA_VERSION}")
-        return Manifest.model_validate_json(text)
-    except FileNotFoundError:
-        return None
-    except (ValidationError, OSError, ValueError, KeyError, TypeError) as error:
-        raise _corrupt(path, " ".join(str(error).split())[:300]) from error
-
-
-def _corrupt(path: Path, detail: str) -> CorruptFile:
-    return CorruptFile(f"{path} cannot be read: {detail}.", remedy="`vitrepro fetch` makes the data set anew.")
+    return read_document(path, Manifest, remedy="`vitrepro fetch` makes the data set anew.")

@@ -33,10 +33,11 @@ from repro.datasets.located import Located
 from repro.datasets.manifest import MANIFEST, FileEntry, Manifest, Origin, parse_manifest
 from repro.datasets.own import check_leak
 from repro.datasets.sources import current_origin, is_own, read_source
+from repro.documents import write_document
 from repro.download.locks import LockedContent
 from repro.errors import CorruptFile, DataError
 from repro.spec import DatasetSpec, slug
-from repro.workspace import Workspace, write_atomically, writing
+from repro.workspace import Workspace, writing
 
 SMALL_FILES_BYTES = 2**16
 """Room for the manifest and the headers of the arrays."""
@@ -209,7 +210,7 @@ def _make(
             *_write_part(staging, "test", test, in_test, tell("writing images", num_train)),
         )
         complete = manifest.model_copy(update={"files": entries})
-        write_atomically(staging / MANIFEST, complete.model_dump_json(indent=1) + "\n")
+        write_document(staging / MANIFEST, complete)
         _swap(staging, folder)
     return complete
 

@@ -4,18 +4,15 @@
 Read `DownloadLock` first.
 """
 
-import json
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
-from repro.errors import CorruptFile
+from repro.documents import read_document, write_document
 from repro.spec import DatasetSpec, Spec
 from repro.spec.distributions import DataFile, Md5, Sha256
-from repro.workspace import Workspace, write_atomically
+from repro.workspace import Workspace
 
 
 class LockedFile(Spec):
@@ -83,7 +80,7 @@ class DownloadLock:
 
     def _write(self, document: _Document) -> None:
         if document != self._document:
-            write_atomically(self.path, document.model_dump_json(indent=1) + "\n")
+            write_document(self.path, document)
             self._document = document
 
 
@@ -98,16 +95,8 @@ def content_key(spec: DatasetSpec) -> str:
 
 
 def _read(path: Path) -> _Document:
-    try:
-        return _Document.model_validate_json(path.read_text())
-    except FileNotFoundError:
-        return _Document()
-    except (OSError, ValidationError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise CorruptFile(
-            f"{path} cannot be read: {detail}.",
-            remedy="It holds the digests of first downloads. Restore it, or remove it to have them recorded anew.",
-        ) from error
+    remedy = "It holds the digests of first downloads. Restore it, or remove it to have them recorded anew."
+    return read_document(path, _Document, remedy=remedy) or _Document()
 
 
 def _now() -> str:

@@ -7,19 +7,18 @@ import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-from pydantic import ValidationError
-
-from repro.errors import CorruptFile, ReproError
+from repro.documents import read_document, write_document
+from repro.errors import ReproError
 from repro.spec import CheckpointSpec, InputSpec, Spec
-from repro.workspace import Workspace, write_atomically, writing
+from repro.workspace import Workspace, writing
 
 MANIFEST = "manifest.json"
 FAILURE = "failure.json"
 CONFIG = "config.json"
 """Kept beside weights from the hub: it says how they want their images."""
-SCHEMA_VERSION = 1
+REMEDY = "`vitrepro fetch` verifies these weights anew."
 
 
 class WeightsManifest(Spec):
@@ -91,9 +90,6 @@ class WeightsFailure(Spec):
     """UTC time, ISO 8601."""
 
 
-Document = TypeVar("Document", WeightsManifest, WeightsFailure)
-
-
 def weights_dir(workspace: Workspace, checkpoint: CheckpointSpec) -> Path:
     """Folder of the checkpoint: the file (if it is not one of the user's), its manifest or failure."""
     return workspace.home / "weights" / checkpoint.key
@@ -101,13 +97,13 @@ def weights_dir(workspace: Workspace, checkpoint: CheckpointSpec) -> Path:
 
 def read_manifest(workspace: Workspace, checkpoint: CheckpointSpec) -> WeightsManifest | None:
     """The manifest, or None where there is none of these weights. Raises CorruptFile when it is not one of this version."""
-    manifest = _read(weights_dir(workspace, checkpoint) / MANIFEST, WeightsManifest)
+    manifest = read_document(weights_dir(workspace, checkpoint) / MANIFEST, WeightsManifest, remedy=REMEDY)
     return manifest if manifest is not None and manifest.is_of(checkpoint) else None
 
 
 def read_failure(workspace: Workspace, checkpoint: CheckpointSpec) -> WeightsFailure | None:
     """Why the weights could not be had, if so. Raises CorruptFile when the file is not one of this version."""
-    failure = _read(weights_dir(workspace, checkpoint) / FAILURE, WeightsFailure)
+    failure = read_document(weights_dir(workspace, checkpoint) / FAILURE, WeightsFailure, remedy=REMEDY)
     return failure if failure is not None and failure.name == checkpoint.name else None
 
 
@@ -137,21 +133,4 @@ def utc_now() -> str:
 
 def _write(path: Path, document: Spec) -> None:
     with writing(path):
-        write_atomically(path, document.model_dump_json(indent=1) + "\n")
-
-
-def _read(path: Path, kind: type[Document]) -> Document | None:
-    try:
-        text = path.read_text(encoding="utf-8")
-        found = json.loads(text)["schema_version"]
-        if found != SCHEMA_VERSION:
-            raise _corrupt(path, f"schema_version is {found!r}, this version of vitrepro reads {SCHEMA_VERSION}")
-        return kind.model_validate_json(text)
-    except FileNotFoundError:
-        return None
-    except (ValidationError, OSError, ValueError, KeyError, TypeError) as error:
-        raise _corrupt(path, " ".join(str(error).split())[:300]) from error
-
-
-def _corrupt(path: Path, detail: str) -> CorruptFile:
-    return CorruptFile(f"{path} cannot be read: {detail}.", remedy="`vitrepro fetch` verifies these weights anew.")
+        write_document(path, document)

@@ -21,6 +21,7 @@ from repro.page.checkpoints import Checkpoints, checkpoints_of
 from repro.page.compute import ComputeNotes, compute_notes
 from repro.page.curves import CurveNotes, curve_notes
 from repro.page.errors import ErrorSection, error_section
+from repro.page.glance import Glance, glances
 from repro.page.inside import InsideSection, inside_section
 from repro.page.pretraining import PretrainingNotes, pretraining_notes
 from repro.page.protocol import ModelRow, RecipeColumn, model_rows, recipe_columns
@@ -77,6 +78,8 @@ class Page:
     profile: Profile
     figures: Figures
     headline: str
+    glances: tuple[Glance, ...]
+    """What was measured, in a few lines."""
     tally: dict[Verdict, int]
     """Number of ledger entries by verdict, every verdict named."""
     claims: tuple[LedgerEntry, ...]
@@ -134,6 +137,7 @@ def build_page(
         profile=profile,
         figures=figures,
         headline=headline(results),
+        glances=glances(results),
         tally=tally,
         claims=_entries(results.claims, figures.claims, "claim"),
         observations=_entries(results.observations, figures.observations, "observation"),

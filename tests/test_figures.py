@@ -191,6 +191,9 @@ def test_a_tolerance_is_drawn_at_both_sides_of_zero(published: Results, publishe
 
 def test_points_outside_the_scope_are_faint_where_others_count(published: Results, published_figures: Figures) -> None:
     for result, figure in zip(published.claims, published_figures.claims, strict=True):
+        if not result.points:  # a claim on the inside, of models that nobody has looked into here
+            assert figure is None and result.claim.measure.is_of_the_inside
+            continue
         assert figure is not None
         outside = [point for point in result.points if not point.in_scope]
         assert bool(outside) == ("opacity: 0.4" in figure.svg), result.id

@@ -72,7 +72,7 @@ def test_the_papers_words_stand_beside_the_numbers_of_every_model() -> None:
     results, insides = looked_into(make_results(make_study()))
     assert len(insides) == 41, "8 arms of 5 seeds, and a check that the page leaves to the claims"
     markup = section_of(results, insides)
-    assert SEEN in markup and "40 models of this run: every seed of every ViT" in markup
+    assert SEEN in markup and "40 models of this run. Looked into is every seed of every ViT" in markup
     for words in ("patches in the same row/column have similar embeddings", "increases with network depth", "already in the"):
         assert words in markup
     assert "above zero in 40 of 40 models: +0.30. In 40 of them at most 5 % of shuffles" in markup

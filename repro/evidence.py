@@ -56,7 +56,7 @@ def gather(entries: list[PlannedCell], workspace: Workspace) -> Evidence:
                 insides[entry.cell.id] = _inside(workspace.run_dir(entry.cell.id, record.fingerprint), record)
             except CorruptFile as error:
                 problems.append(
-                    f"{entry.cell.id} counts, but is left out of the section on the inside of ViTs: {error.message}"
+                    f"{entry.cell.id} counts, but is left out of all that is said of ViTs from within: {error.message}"
                 )
         outcomes.append(Outcome(row=outcome_row(entry.cell, entry.fingerprint, status, reason, record), record=record))
     return Evidence(outcomes=tuple(outcomes), predictions=predictions, problems=tuple(problems), insides=insides)

@@ -81,9 +81,16 @@ def loss(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.2g}"
 
 
-def similarity(value: float | None) -> str:
-    """A cosine similarity, or a difference of two, signed, without uncertainty: `+0.31`, `+0.004`."""
-    return ABSENT if value is None else _signed(value, 2 if abs(value) >= 0.1 else 3)
+def similarity(value: float | None, ci95: Interval = None) -> str:
+    """A cosine similarity, or a difference of two, signed, with two or three decimals: `+0.31`, `+0.004`."""
+    if value is None:
+        return ABSENT
+    return _signed(value, (2 if abs(value) >= 0.1 else 3) if ci95 is None else _similarity_decimals(ci95))
+
+
+def similarity_interval(ci95: Interval) -> str:
+    """An interval of cosine similarities: `[+0.28, +0.34]`."""
+    return _interval(ci95, _signed, 1, _similarity_decimals(ci95))
 
 
 def pixels(value: float | None, *, signed: bool = False) -> str:
@@ -177,6 +184,7 @@ FILTERS: dict[str, Callable[..., str]] = {
         percent_interval,
         points_interval,
         log_odds_interval,
+        similarity_interval,
         spread,
         loss,
         similarity,
@@ -200,6 +208,10 @@ def _standard_error(ci95: Interval) -> float | None:
 
 def _percent_decimals(ci95: Interval) -> int:
     return decimals(None if ci95 is None else 25 * (ci95[1] - ci95[0]), default=1)
+
+
+def _similarity_decimals(ci95: Interval) -> int:
+    return min(max(decimals(_standard_error(ci95), default=2), 2), 3)
 
 
 def _fixed(value: float, places: int) -> str:

@@ -22,14 +22,18 @@ def headline(results: Results) -> str:
     opening = "" if num_done == num_cells else f"so far, with {count(num_done)} of {count(num_cells)} cells finished, "
     if not results.claims:
         return _capitalised(f"{opening}this run reaches no verdict: it shows measurements only.")
-    opening += f"{'in miniature and ' if results.miniature else ''}on {_datasets(results.claims)}, this run "
-    statements = _statements_by_verdict(results.claims)
+    # The sentence is about ViT against CNN: what ViTs look like from within stands in it only where there is nothing else.
+    on_accuracy = tuple(result for result in results.claims if not result.claim.measure.is_of_the_inside)
+    claims = on_accuracy or results.claims
+    tested = "claims tested" if len(claims) == len(results.claims) else "claims on accuracy tested"
+    opening += f"{'in miniature and ' if results.miniature else ''}on {_datasets(claims)}, this run "
+    statements = _statements_by_verdict(claims)
     total = sum(len(found) for found in statements.values())
     parts: list[str] = []
     for verdict, verb, conjunction in _VERBS:
         if found := statements[verdict]:
-            is_counted = any(part.endswith(_TESTED) for part in parts)
-            parts.append(_clause(verb, conjunction, found, total, is_counted=is_counted))
+            how = {"is_counted": any(part.endswith(tested) for part in parts), "is_all": len(found) == total}
+            parts.append(_clause(verb, conjunction, found, f"{total} {tested}", **how))
     return _capitalised(opening + enumeration(parts) + ".")
 
 
@@ -40,16 +44,14 @@ _VERBS: tuple[tuple[Verdict | None, str, str], ...] = (
     (None, "gives different verdicts in different comparisons on", "whether"),
 )
 """What is said of claims by their verdict; None: one that differs between comparisons."""
-_TESTED = "claims tested"
 
 
-def _clause(verb: str, conjunction: str, statements: list[str], num_claims: int, *, is_counted: bool) -> str:
-    """A verdict's claims, quoted where they are few; how many were tested is said once."""
+def _clause(verb: str, conjunction: str, statements: list[str], tested: str, *, is_counted: bool, is_all: bool) -> str:
+    """A verdict's claims, quoted where they are few; how many were `tested` is said once."""
     if len(statements) > MOST_NAMED:
         if is_counted:
             return f"{verb} {len(statements)}"
-        some = "all" if len(statements) == num_claims else f"{len(statements)} of the"
-        return f"{verb} {some} {num_claims} {_TESTED}"
+        return f"{verb} {'all' if is_all else f'{len(statements)} of the'} {tested}"
     return f"{verb} {enumeration([f'{conjunction} {_inside_a_sentence(text)}' for text in statements])}"
 
 

@@ -61,11 +61,12 @@ class Inside:
     """Their places in the test set."""
 
 
-def is_looked_into(*, role: Role, family: Family, seed: int, first_seed: int, is_probe: bool) -> bool:
-    """Whether a cell has such a file: every ViT that was trained whole, at every size and from every init, of one seed."""
-    # Every size and not only the extremes, since then nothing need know the matrix, and a look costs less than 0.1 s of a small
-    # model. One seed, since pictures of five say what those of one do. A probe's backbone is not its own.
-    return role is Role.STUDY and family == "vit" and seed == first_seed and not is_probe
+def is_looked_into(*, role: Role, family: Family, is_probe: bool) -> bool:
+    """Whether a cell has such a file: every ViT that was trained whole, at every size and from every init, and its checks."""
+    # Every seed, since a claim's interval is one over seeds; the convergence check's longer runs, since the rule holds their
+    # statistic against that interval; every size and not only the largest, since then nothing need know the matrix, and a look
+    # costs less than 0.1 s of a small model. A probe's backbone is not its own.
+    return role in (Role.STUDY, Role.CONVERGENCE_CHECK) and family == "vit" and not is_probe
 
 
 def write_inside(folder: Path, inside: Inside) -> None:

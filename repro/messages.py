@@ -42,7 +42,7 @@ class Job(Spec):
     keeps_weights: bool
     """Whether to keep the final weights, for cells that start from them."""
     looks_inside: bool = False
-    """Whether to leave pictures of the trained model's filters, positions and attention."""
+    """Whether to leave pictures and numbers of the trained model's filters, positions and attention."""
     home: Path
     """Root of the workspace."""
     device: str

@@ -6,7 +6,6 @@ Must not know pages, stages or options. Read `reckon` first.
 from collections.abc import Mapping, Sequence
 
 from repro.analysis.assemble import assemble
-from repro.analysis.inside import inside_rows
 from repro.analysis.results import Results
 from repro.catalog import Catalog
 from repro.datasets import Manifest, read_manifest
@@ -43,12 +42,13 @@ def reckon(
         pairs=(catalog.pairs | {pair.name: pair for pair in profile.pair}).values(),
         answers=evidence.predictions,
         class_names={name: manifest.class_names for name, manifest in manifests.items()},
+        insides=evidence.insides,
         generated_at=generated_at,
     )
     warnings = [*results.warnings, *damaged, *_leaks(manifests), *evidence.problems, *problems]
     if unsized:
         warnings.append(f"Cells of {', '.join(unsized)} are missing here: the data are not fetched, so sizes are unknown.")
-    return results.model_copy(update={"warnings": tuple(warnings), "inside": inside_rows(results.cells, evidence.insides)})
+    return results.model_copy(update={"warnings": tuple(warnings)})
 
 
 def _manifests(profile: Profile, catalog: Catalog, workspace: Workspace) -> tuple[dict[str, Manifest], list[str]]:

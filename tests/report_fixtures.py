@@ -209,7 +209,7 @@ def make_claim(claim_id: str, verdict: Verdict | None, gaps: list[Gap], *, reaso
             family=None,
             num_train_images=gap.num_train_images,
             num_upstream_images=gap.num_upstream_images,
-            accuracy=gap.accuracy,
+            estimate=gap.accuracy,
             log_odds=gap.log_odds,
             trained_enough=gap.num_train_images != 50,
             training_note="both families end at 99 % training accuracy or more",

@@ -36,9 +36,9 @@ def test_a_clear_gap_at_every_size_is_supported_and_the_weakest_size_decides() -
     result = only(toy_claim(), study)
     assert result.verdict is Verdict.SUPPORTED
     assert [point.label for point in result.points] == ["100 training images", "1,000 training images"]
-    assert [point.accuracy.value for point in result.points] == pytest.approx([0.2, 0.1])
+    assert [point.estimate.value for point in result.points] == pytest.approx([0.2, 0.1])
     assert result.measured == pytest.approx(0.1)
-    assert result.ci95 == result.points[1].accuracy.ci95
+    assert result.ci95 == result.points[1].estimate.ci95
     assert (result.n, result.dataset, result.vit, result.cnn, result.recipe) == (3, "toy", "vit", "cnn", "plain")
     assert set(result.cells) == set(study.predictions)
     assert "weakest: 1,000 training images, +10.0 points" in result.reason
@@ -71,7 +71,7 @@ def test_the_point_that_contradicts_is_the_one_shown_not_the_noisiest() -> None:
     study.add("vit", 1000, [300, 200, 390])
     study.add("cnn", 1000, [200, 390, 300])
     result = only(toy_claim(), study)
-    noisy = result.points[1].accuracy
+    noisy = result.points[1].estimate
     assert noisy.ci95 is not None and result.ci95 is not None
     assert noisy.ci95[0] < result.ci95[0]
     assert (result.verdict, result.measured) == (Verdict.CONTRADICTED, pytest.approx(-0.1))
@@ -110,7 +110,7 @@ def test_scales_that_disagree_give_no_verdict_but_both_numbers() -> None:
         study.add("cnn", size, [cnn] * 5)
     result = only(toy_claim(Measure.FAMILY_GAP_TREND, ahead="vit", both_scales=True), study)
     [point] = result.points
-    assert point.accuracy.value == pytest.approx((380 - 398 + 320 - 200) / 400)
+    assert point.estimate.value == pytest.approx((380 - 398 + 320 - 200) / 400)
     expected = math.log(380 / 20) - math.log(398 / 2) - (0 - math.log(320 / 80))
     assert point.log_odds.value == pytest.approx(expected)
     assert result.verdict is Verdict.INCONCLUSIVE
@@ -145,7 +145,7 @@ def test_an_unfinished_cell_withholds_the_verdict_and_is_counted(status: CellSta
     result = only(toy_claim(), study)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "unfinished): 13 of 14 cells" in result.reason
-    assert result.points[0].accuracy.num_seeds == 3
+    assert result.points[0].estimate.num_seeds == 3
 
 
 def test_nothing_finished_yet_is_inconclusive_without_points() -> None:
@@ -281,7 +281,7 @@ def test_the_trend_is_the_slope_of_the_gap_on_the_logarithm_of_the_size() -> Non
     result = only(toy_claim(Measure.FAMILY_GAP_TREND, ahead="vit"), two_families(gaps))
     [point] = result.points
     expected = -np.polyfit(np.log10(list(gaps)), np.array(list(gaps.values())) / 400, 1)[0]
-    assert point.accuracy.value == pytest.approx(expected)
+    assert point.estimate.value == pytest.approx(expected)
     assert (point.num_train_images, point.num_upstream_images, len(point.cells)) == (None, 0, 24)
     assert result.verdict is Verdict.SUPPORTED
 
@@ -310,8 +310,8 @@ def test_the_gain_gap_pairs_the_largest_upstream_set_with_scratch_over_common_se
     assert [(p.num_train_images, p.num_upstream_images) for p in result.points] == [(50, 64000), (1000, 64000)]
     first = (280 - 200) - (370 - 320)
     second = (370 - 320) - (380 - 360)
-    assert [point.accuracy.value for point in result.points] == pytest.approx([first / 400, second / 400])
-    assert {point.accuracy.num_seeds for point in result.points} == {3}
+    assert [point.estimate.value for point in result.points] == pytest.approx([first / 400, second / 400])
+    assert {point.estimate.num_seeds for point in result.points} == {3}
     assert result.verdict is Verdict.SUPPORTED
 
 
@@ -321,14 +321,14 @@ def test_the_scratch_recipe_with_most_common_seeds_is_taken_then_by_name() -> No
         study.add("vit", 50, [100] * num_seeds, recipe=recipe)
         study.add("cnn", 50, [100] * num_seeds, recipe=recipe)
     result = only(toy_claim(Measure.PRETRAINING_GAIN_GAP, ahead="vit", scope=UPSTREAM), study)
-    assert result.points[0].accuracy.value == pytest.approx((280 - 370) / 400), "a-long and plain share three; a-long is first"
+    assert result.points[0].estimate.value == pytest.approx((280 - 370) / 400), "a-long and plain share three; a-long is first"
     assert any(".a-long." in cell for cell in result.cells)
 
 
 def test_the_upstream_trend_has_one_point_a_family_and_size() -> None:
     result = only(toy_claim(Measure.UPSTREAM_TREND, scope=UPSTREAM, smallest_effect=0.0025), upstream_study())
     assert [(p.num_train_images, p.family) for p in result.points] == [(50, "vit"), (50, "cnn"), (1000, "vit"), (1000, "cnn")]
-    assert result.points[0].accuracy.value == pytest.approx((40 / 400) / math.log10(32))
+    assert result.points[0].estimate.value == pytest.approx((40 / 400) / math.log10(32))
     assert result.verdict is Verdict.SUPPORTED
 
 
@@ -369,7 +369,7 @@ def test_a_slope_leaves_out_sizes_beyond_the_scope() -> None:
     study = two_families({100: 80, 1000: 40, 50_000: 400 - 300})
     claim = toy_claim(Measure.FAMILY_GAP_TREND, ahead="vit", scope=Scope(init="scratch", max_images=2000))
     result = only(claim, study)
-    assert result.points[0].accuracy.value == pytest.approx(0.1)
+    assert result.points[0].estimate.value == pytest.approx(0.1)
     assert result.verdict is Verdict.SUPPORTED
 
 

@@ -5,7 +5,17 @@ import pytest
 from inside_fixtures import made_up_inside
 from report_fixtures import make_row, make_study
 
-from repro.analysis.inside import depth_slope, inside_rows, leading_components, share_reached, top_quarter
+from repro.analysis.inside import (
+    depth_slope,
+    inside_arms,
+    inside_rows,
+    inside_statistic,
+    leading_components,
+    share_reached,
+    top_quarter,
+)
+from repro.analysis.statistics import Scale
+from repro.spec import Role
 
 
 def test_the_slope_over_depth_is_the_rise_from_the_lowest_layer_to_the_highest() -> None:
@@ -54,3 +64,41 @@ def test_rows_stand_in_the_order_of_the_cells_and_name_them() -> None:
     assert first.distance_slope == pytest.approx(1.5, rel=1e-5)
     assert (first.narrowest_lowest, first.widest_lowest, first.uniform_distance) == pytest.approx((1.5, 2.5, 4))
     assert (len(first.distances), len(first.distances[0])) == (4, 3)
+
+
+def test_an_arm_has_the_means_over_its_seeds_and_checks_are_in_none() -> None:
+    rows = [row for row in (make_row(cell) for cell in make_study(num_seeds=3, upstream_sizes=())) if row.family == "vit"]
+    insides = {row.id: made_up_inside(structure=0.1 * row.seed, rise=row.seed - 1.0) for row in rows}
+    looks = inside_rows(rows, insides)
+    assert sum(look.role is Role.CONVERGENCE_CHECK for look in looks) == 1
+    arms = inside_arms(looks)
+    assert [arm.num_train_images for arm in arms] == [50, 150, 400, 1197]
+    for arm in arms:
+        assert arm.num_seeds == len(arm.cells) == 3 and arm.recipe == "micro-scratch"
+        assert arm.similarity_difference == pytest.approx((0.1 + 0.2 + 0.3) / 3)
+        assert arm.distance_slope == pytest.approx(1.0, rel=1e-5)
+        assert arm.shuffle_share == pytest.approx(np.mean([look.shuffle_share for look in looks if look.cell in arm.cells]))
+
+
+def test_of_single_layers_there_is_no_mean_slope() -> None:
+    rows = [row for row in (make_row(cell) for cell in make_study(sizes=(50,), num_seeds=2)) if row.family == "vit"]
+    [*_, arm] = inside_arms(inside_rows(rows, {row.id: made_up_inside(layers=1) for row in rows}))
+    assert arm.distance_slope is None and arm.num_seeds == 2
+
+
+def test_a_claims_rise_is_free_of_pixels_and_what_is_not_there_has_no_statistic() -> None:
+    [row] = [
+        row
+        for row in (make_row(cell) for cell in make_study(sizes=(50,), upstream_sizes=(), num_seeds=1))
+        if row.family == "vit"
+    ][:1]
+
+    def statistics(**options: object) -> list[float | None]:
+        [look] = inside_rows([row], {row.id: made_up_inside(**options)})  # type: ignore[arg-type]
+        return [inside_statistic(look, scale) for scale in (Scale.SIMILARITY, Scale.DISTANCE)]
+
+    assert statistics(rise=1.5) == pytest.approx([0.3, 1.5 / 4], rel=1e-5)
+    assert statistics(layers=1) == [pytest.approx(0.3), None]
+    [look] = inside_rows([row], {row.id: made_up_inside()})
+    single_patch = look.model_copy(update={"uniform_distance": 0.0})
+    assert [inside_statistic(single_patch, scale) for scale in (Scale.SIMILARITY, Scale.DISTANCE)] == [None, None]

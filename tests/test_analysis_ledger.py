@@ -36,14 +36,17 @@ def demo_shape() -> ToyStudy:
     return study
 
 
-def test_the_miniature_shows_its_four_claims_and_one_observation_and_misses_none() -> None:
+def test_the_miniature_shows_its_claims_the_inside_last_and_one_observation_and_misses_none() -> None:
     results = results_of(demo_shape(), EVERY, load_profile("demo"))
     assert [claim.id for claim in results.claims] == [
         "scratch-cnn-ahead",
         "gap-narrows-with-data",
         "pretraining-helps-vit-more",
         "more-upstream-images-help",
+        *["positions-in-line-alike"] * 2,
+        *["attention-distance-rises"] * 2,
     ]
+    assert [claim.recipe for claim in results.claims[4:6]] == ["micro-finetune", "micro-scratch"]
     assert [claim.id for claim in results.observations] == ["vit-overtakes-at-scale"]
     assert results.warnings == ()
 
@@ -54,9 +57,17 @@ def test_a_claim_that_the_profile_names_is_missed_wherever_it_is_made_for() -> N
     assert warning == "Not tested, because the profile has no cells for it: scratch-cnn-ahead-cifar10."
 
 
+def test_a_claim_on_the_inside_is_missed_only_where_the_profile_names_it() -> None:
+    claim = load_catalog().claims["attention-distance-rises"]
+    assert results_of(ToyStudy(), (claim,), FULL).warnings == ()
+    named = FULL.model_copy(update={"claims": (claim.id,)})
+    [warning] = results_of(ToyStudy(), (claim,), named).warnings
+    assert warning == "Not tested, because the profile has no cells for it: attention-distance-rises."
+
+
 def test_claims_for_the_profiles_data_and_recipes_are_missed_where_cells_are_not() -> None:
     [warning] = results_of(ToyStudy(), EVERY, FULL).warnings
-    assert all((claim.id in warning) == (claim.scope.init != "pretrained") for claim in EVERY)
+    assert all((claim.id in warning) == (claim.scope.init not in ("pretrained", "any")) for claim in EVERY)
     plain = FULL.model_copy(update={"cells": FULL.cells[:1]})
     assert "augmentation" not in results_of(ToyStudy(), EVERY, plain).warnings[0]
 

@@ -66,9 +66,9 @@ def test_a_gain_is_the_paired_difference_of_recipes_for_each_family_and_size(stu
         for point, (size, family) in zip(result.points, expected, strict=True):
             model = VIT if family == "vit" else CNN
             strong, plain = (per_seed(study, dataset, model, size, f"cifar-{name}") for name in ("strong", "plain"))
-            assert point.accuracy.value == pytest.approx(strong.mean() - plain.mean())
+            assert point.estimate.value == pytest.approx(strong.mean() - plain.mean())
             assert point.log_odds.value == pytest.approx(log_odds(strong) - log_odds(plain))
-            assert point.accuracy.ci95 == pytest.approx(two_way_interval(strong.astype(float) - plain))
+            assert point.estimate.ci95 == pytest.approx(two_way_interval(strong.astype(float) - plain))
             assert len(point.cells) == 6
 
 
@@ -80,11 +80,11 @@ def test_the_gain_of_one_family_minus_the_others_is_the_difference_of_their_gain
         assert [point.num_train_images for point in result.points] == list(STRONG_SIZES)
         for point in result.points:
             vit, cnn = (by_family[point.num_train_images, family] for family in ("vit", "cnn"))
-            assert point.accuracy.value == pytest.approx(vit.accuracy.value - cnn.accuracy.value)
+            assert point.estimate.value == pytest.approx(vit.estimate.value - cnn.estimate.value)
             assert point.log_odds.value == pytest.approx(vit.log_odds.value - cnn.log_odds.value)
             assert point.family is None
     turned = held(toy_claim(Measure.RECIPE_GAIN_GAP, ahead="cnn", scope=RECIPES), study)
-    assert turned["cifar10"].points[0].accuracy.value == pytest.approx(-gaps["cifar10"].points[0].accuracy.value)
+    assert turned["cifar10"].points[0].estimate.value == pytest.approx(-gaps["cifar10"].points[0].estimate.value)
 
 
 def test_the_difference_of_slopes_is_the_slope_of_the_differences(study: ToyStudy) -> None:
@@ -104,17 +104,17 @@ def test_the_difference_of_slopes_is_the_slope_of_the_differences(study: ToyStud
             }
             x = np.log10(UPSTREAM_SIZES)
             gap = np.array([v.mean() - c.mean() for v, c in zip(arms[VIT], arms[CNN], strict=True)])
-            assert point.accuracy.value == pytest.approx(np.polyfit(x, gap, 1)[0])
+            assert point.estimate.value == pytest.approx(np.polyfit(x, gap, 1)[0])
             by_family = [np.polyfit(x, [log_odds(arm) for arm in arms[model]], 1)[0] for model in (VIT, CNN)]
             assert point.log_odds.value == pytest.approx(by_family[0] - by_family[1])
             one_family = {p.family: p for p in slopes[dataset].points if p.num_train_images == point.num_train_images}
-            difference = one_family["vit"].accuracy.value - one_family["cnn"].accuracy.value
-            assert point.accuracy.value == pytest.approx(difference)
+            difference = one_family["vit"].estimate.value - one_family["cnn"].estimate.value
+            assert point.estimate.value == pytest.approx(difference)
             # One slope for each seed and image is a linear map, so that the interval is that of a single matrix.
             weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
             z = sum(w * (v.astype(float) - c.astype(float)) for w, v, c in zip(weights, arms[VIT], arms[CNN], strict=True))
             assert isinstance(z, np.ndarray) and z.shape == (3, NUM_IMAGES)
-            assert point.accuracy.ci95 == pytest.approx(two_way_interval(z))
+            assert point.estimate.ci95 == pytest.approx(two_way_interval(z))
 
 
 NEW = ("more-upstream-images-help-vit-more", "augmentation-helps-both", "augmentation-helps-vit-more")
@@ -145,7 +145,7 @@ def test_sizes_under_one_recipe_only_are_left_out_and_no_common_size_gives_nothi
     assert held(claim, study) == {}
     study.add("vit", 1000, [250] * 3, recipe="cifar-plain")
     [point] = held(claim, study)["toy"].points
-    assert (point.label, point.accuracy.value) == ("ViT, 1,000 training images", pytest.approx(50 / 400))
+    assert (point.label, point.estimate.value) == ("ViT, 1,000 training images", pytest.approx(50 / 400))
     assert held(toy_claim(Measure.RECIPE_GAIN_GAP, scope=RECIPES), study) == {}
 
 
@@ -156,10 +156,10 @@ def test_a_gain_is_taken_between_arms_of_the_scopes_kind_and_of_the_same_initial
             study.add(model, 100, [plain] * 3, recipe="cifar-plain", init=init)
             study.add(model, 100, [strong] * 3, recipe="cifar-strong", init=init)
     scratch = held(toy_claim(Measure.RECIPE_GAIN, scope=RECIPES), study)["toy"]
-    assert [point.accuracy.value for point in scratch.points] == pytest.approx([0.25, 0.25])
+    assert [point.estimate.value for point in scratch.points] == pytest.approx([0.25, 0.25])
     scope = RECIPES.model_copy(update={"init": "upstream"})
     upstream = held(toy_claim(Measure.RECIPE_GAIN, scope=scope), study)["toy"]
-    assert [point.accuracy.value for point in upstream.points] == pytest.approx([0.025, 0.025, 0.1, 0.1])
+    assert [point.estimate.value for point in upstream.points] == pytest.approx([0.025, 0.025, 0.1, 0.1])
     assert "after 2,000 upstream images (glyphs)" in upstream.points[0].label
 
 

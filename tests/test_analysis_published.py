@@ -49,7 +49,7 @@ def test_a_pair_is_judged_over_every_combination_and_size_and_names_its_models()
         (1000, "against cnn"),
         (1000, "against cnn_b"),
     ]
-    assert [point.accuracy.value for point in result.points] == pytest.approx([0.125, 0.1, 0.125, 0.1])
+    assert [point.estimate.value for point in result.points] == pytest.approx([0.125, 0.1, 0.125, 0.1])
     assert result.points[0].label == "100 training images after 1,281,167 upstream images (photos-1k), against cnn"
     assert result.verdict is Verdict.SUPPORTED
     assert result.measured == pytest.approx(0.1)
@@ -117,7 +117,7 @@ def test_the_gain_by_published_weights_is_measured_from_scratch_runs_of_the_same
     claim = toy_claim(Measure.PRETRAINING_GAIN_GAP, ahead="vit", scope=PRETRAINED)
     result = only(claim, study, MINI)
     [point] = result.points
-    assert point.accuracy.value == pytest.approx(((350 - 200) - (300 - 250)) / 400)
+    assert point.estimate.value == pytest.approx(((350 - 200) - (300 - 250)) / 400)
     assert (point.models, len(point.cells), result.verdict) == ("against cnn", 12, Verdict.SUPPORTED)
     assert not any("a-probe" in cell for cell in result.cells), "frozen random features are no training from scratch"
 
@@ -134,7 +134,7 @@ def test_two_checkpoints_of_a_family_are_compared_wherever_both_are() -> None:
         ("a", "vit and vit_b", ""),
         ("b", "vit and vit_b", ""),
     ]
-    assert [point.accuracy.value for point in results[0].points] == pytest.approx([0.1, 0.05])
+    assert [point.estimate.value for point in results[0].points] == pytest.approx([0.1, 0.05])
     assert {(point.family, point.num_upstream_images) for point in results[0].points} == {("vit", 14_197_122)}
     assert (results[0].verdict, len(results[0].cells)) == (Verdict.SUPPORTED, 12)
     claim = toy_claim(Measure.CHECKPOINT_GAP, scope=Scope(init="pretrained", model="vit_b", baseline_model="vit"))
@@ -167,7 +167,7 @@ def test_what_more_upstream_data_gives_is_a_difference_of_pairs() -> None:
     result = only(claim, scale_study(), *SCALE)
     assert result.pair == "Large − Small"
     assert (result.vit, result.cnn) == ("vit_l and vit", "cnn_l and cnn")
-    assert [point.accuracy.value for point in result.points] == pytest.approx([(70 - 30) / 400] * 2)
+    assert [point.estimate.value for point in result.points] == pytest.approx([(70 - 30) / 400] * 2)
     logit = {correct: np.log(correct / (400 - correct)) for correct in (300, 320, 350, 370)}
     expected = (logit[370] - logit[300]) - (logit[350] - logit[320])
     assert result.points[0].log_odds.value == pytest.approx(expected)
@@ -212,7 +212,7 @@ def test_a_tolerance_has_three_verdicts(correct: int, verdict: Verdict, words: s
     assert "against 95 % published, tolerance 2.5 points, 3 seeds." in result.reason
     assert result.measured == pytest.approx(correct / 400 - 0.95)
     [point] = result.points
-    assert point.accuracy.ci95 is not None and point.accuracy.standard_error is not None
+    assert point.estimate.ci95 is not None and point.estimate.standard_error is not None
     assert point.family == "vit" and (result.vit, result.cnn) == ("vit", "")
 
 
@@ -299,7 +299,7 @@ def test_linear_probes_are_held_only_against_claims_that_name_their_recipe() -> 
 def test_a_gain_of_tuning_over_a_probe_counts_the_probe_as_it_is() -> None:
     scope = Scope(init="pretrained", recipe="tune", baseline_recipe="probe")
     result = only(toy_claim(Measure.RECIPE_GAIN_GAP, ahead="vit", scope=scope), probe_study(), MINI)
-    assert [point.accuracy.value for point in result.points] == pytest.approx([150 / 400, 140 / 400])
+    assert [point.estimate.value for point in result.points] == pytest.approx([150 / 400, 140 / 400])
     assert result.points[0].training_note.startswith("A linear probe: only the head is fitted. All 6 cells end at 99 %")
     gains = only(toy_claim(Measure.RECIPE_GAIN, ahead="vit", scope=scope), probe_study(), MINI)
     assert [(point.family, point.models) for point in gains.points] == [("vit", ""), ("cnn", "cnn"), ("cnn", "cnn_b")]
@@ -319,7 +319,7 @@ def test_a_trend_over_published_weights_has_one_slope_a_combination() -> None:
         add(study, model, 1000, correct)
     result = only(toy_claim(Measure.FAMILY_GAP_TREND, ahead="cnn", scope=PRETRAINED), study, MINI)
     assert [point.models for point in result.points] == ["against cnn", "against cnn_b"]
-    assert [point.accuracy.value for point in result.points] == pytest.approx([(50 - 10) / 400, (40 - 10) / 400])
+    assert [point.estimate.value for point in result.points] == pytest.approx([(50 - 10) / 400, (40 - 10) / 400])
 
 
 def ledger_of(study: ToyStudy, claims: list[Claim], pairs: list[PairSpec], profile: Profile | None = None) -> Results:

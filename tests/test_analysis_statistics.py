@@ -7,7 +7,18 @@ import pytest
 from scipy import stats
 from scipy.special import expit, logit, ndtr
 
-from repro.analysis.statistics import Arm, Scale, contrast, estimate, interval, mean_squares, slope_weights, two_way_variance
+from repro.analysis.statistics import (
+    CONTRAST_SCALES,
+    Arm,
+    Scale,
+    contrast,
+    estimate,
+    interval,
+    mean_over_seeds,
+    mean_squares,
+    slope_weights,
+    two_way_variance,
+)
 
 
 def random_arm(
@@ -109,7 +120,7 @@ def test_pairing_by_image_narrows_the_interval() -> None:
     assert paired.standard_error < 0.8 * shuffled.standard_error
 
 
-@pytest.mark.parametrize("scale", list(Scale))
+@pytest.mark.parametrize("scale", CONTRAST_SCALES)
 @pytest.mark.parametrize("shape", [(1, 100), (5, 1)])
 def test_one_seed_or_one_image_gives_a_value_without_interval(scale: Scale, shape: tuple[int, int]) -> None:
     found = estimate([Arm(weight=1.0, correct=np.ones(shape, dtype=bool))], scale)
@@ -192,7 +203,7 @@ def simulate(rng: np.random.Generator, means: list[float], weights: list[float],
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_seeds", [3, 5])
-@pytest.mark.parametrize("scale", list(Scale))
+@pytest.mark.parametrize("scale", CONTRAST_SCALES)
 @pytest.mark.parametrize(
     ("means", "weights"),
     [([1.4, 1.0], [1.0, -1.0]), ([2.2, 1.8, 1.3, 0.4], [1.0, -1.0, -1.0, 1.0])],
@@ -235,3 +246,21 @@ def test_log_odds_and_accuracy_agree_on_the_sign_of_a_difference() -> None:
     for _ in range(20):
         arms = [random_arm(rng, accuracy=float(expit(rng.normal())), weight=w) for w in (1.0, -1.0)]
         assert math.copysign(1, contrast(arms, Scale.ACCURACY)) == math.copysign(1, contrast(arms, Scale.LOG_ODDS))
+
+
+def test_a_mean_over_seeds_has_students_interval() -> None:
+    values = [0.31, 0.28, 0.36, 0.30]
+    found = mean_over_seeds(values, num_images=32)
+    expected = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert found.value == pytest.approx(np.mean(values)) and found.ci95 == pytest.approx(expected)
+    assert (found.degrees_of_freedom, found.num_seeds, found.num_images) == (3, 4, 32)
+    wider = interval(found, level=0.99)
+    assert wider == pytest.approx(stats.t.interval(0.99, 3, loc=np.mean(values), scale=stats.sem(values)))
+
+
+@pytest.mark.parametrize("values", [[0.1], [0.1, 0.1, 0.1]])
+def test_seeds_that_tell_nothing_of_their_noise_give_no_interval(values: list[float]) -> None:
+    found = mean_over_seeds(values, num_images=0)
+    assert found.value == pytest.approx(0.1)
+    assert (found.ci95, found.standard_error, found.degrees_of_freedom) == (None, None, None)
+    assert interval(found, level=0.99) is None

@@ -35,3 +35,13 @@ def test_a_percentage_is_never_rounded_up_to_the_rule() -> None:
 def test_a_long_list_says_how_many_more() -> None:
     assert listing(["a", "b", "c"]) == "a, b, c"
     assert listing(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+
+
+def test_what_is_of_the_inside_is_told_in_its_own_unit() -> None:
+    assert (
+        with_interval(0.31, (0.25, 0.37), Scale.SIMILARITY, per_tenfold=False) == "+0.310 in cosine similarity [+0.250, +0.370]"
+    )
+    told = with_interval(0.123, (0.081, 0.165), Scale.DISTANCE, per_tenfold=False)
+    assert told == "+12.3 % of uniform attention's distance [+8.1, +16.5]"
+    assert threshold(0.05, Scale.SIMILARITY, per_tenfold=False) == "0.05 in cosine similarity"
+    assert threshold(0.05, Scale.DISTANCE, per_tenfold=False) == "5.0 % of uniform attention's distance"

@@ -6,6 +6,7 @@ import pytest
 from full_study import full_results, full_study
 from published_study import published_results, published_study
 from report_fixtures import HOSTILE, UPSTREAM_SIZES, make_gaps, make_groups, make_results, make_row, make_study
+from test_page_inside import varied
 
 from repro.analysis.results import Results
 from repro.figures import Figures, draw_figures
@@ -191,9 +192,24 @@ def test_a_tolerance_is_drawn_at_both_sides_of_zero(published: Results, publishe
 
 def test_points_outside_the_scope_are_faint_where_others_count(published: Results, published_figures: Figures) -> None:
     for result, figure in zip(published.claims, published_figures.claims, strict=True):
+        if not result.points:  # a claim on the inside, of models that nobody has looked into here
+            assert figure is None and result.claim.measure.is_of_the_inside
+            continue
         assert figure is not None
         outside = [point for point in result.points if not point.in_scope]
         assert bool(outside) == ("opacity: 0.4" in figure.svg), result.id
+
+
+def test_a_claim_on_the_inside_has_one_axis_in_its_own_unit() -> None:
+    results, _ = varied(make_results(make_study()))
+    *_, similarity, _, rise, _ = draw_figures(results).claims
+    assert similarity is not None and rise is not None
+    for strip, label in ((similarity, "cosine similarity"), (rise, "% of uniform attention's distance")):
+        written = texts(strip.svg)
+        assert label in written and not {"points", "log-odds"} & set(written)
+        assert strip.svg.count("stroke-dasharray: 2,2") == 1, "one scale, one threshold"
+        assert "mean over the models of all seeds" in strip.description and "log-odds" not in strip.description
+    assert "+0.330 in cosine similarity" in similarity.title and "% of uniform attention's distance" in rise.title
 
 
 def test_titles_turn_when_the_vit_is_ahead() -> None:

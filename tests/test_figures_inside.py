@@ -68,6 +68,14 @@ def test_pretraining_on_most_images_stands_beside_scratch_at_the_largest_common_
     [panel] = inside_panels(rows, insides)  # type: ignore[arg-type]
     assert (panel.dataset, panel.model, panel.num_train_images) == ("digits", "vit_micro", 1197)
     assert [column.row.init for column in panel.columns] == ["scratch", "upstream:glyphs@64000"]
+    later = {row.cell: row.model_copy(update={"cell": f"{row.cell}-later", "seed": 2}) for row in rows}  # type: ignore[attr-defined]
+    both = insides | {f"{cell}-later": inside for cell, inside in insides.items()}
+    [same] = inside_panels([*later.values(), *rows], both)  # type: ignore[list-item]
+    assert [column.row.seed for column in same.columns] == [1, 1], "pictures of the first seed that has any"
+    [second] = inside_panels(list(later.values()), both)
+    assert [column.row.seed for column in second.columns] == [2, 2]
+    checks = [row.model_copy(update={"role": Role.CONVERGENCE_CHECK}) for row in rows]  # type: ignore[attr-defined]
+    assert inside_panels(checks, insides) == ()
     only_given = [row for row in rows if row.init != "scratch"]  # type: ignore[attr-defined]
     [panel] = inside_panels(only_given, insides)  # type: ignore[arg-type]
     assert [column.row.init for column in panel.columns] == ["upstream:glyphs@64000"]

@@ -70,3 +70,10 @@ def test_long_names_keep_both_ends_and_forbidden_characters_go() -> None:
     short = show.shortened("resnet_very_long_name_v1", 13)
     assert len(short) == 13 and short.startswith("resnet_") and short.endswith("_v1")
     assert show.printable("a\x00b\u202ec\u05d0") == "a\ufffdb\ufffdc\u05d0"
+
+
+def test_a_similarity_with_an_interval_has_two_or_three_decimals() -> None:
+    assert show.similarity(0.3141, (0.28, 0.35)) == "+0.314" and show.similarity_interval((0.28, 0.35)) == "[+0.280, +0.350]"
+    assert show.similarity(0.3141, (0.0, 0.62)) == "+0.31" and show.similarity_interval((-0.1, 0.62)) == "[\u22120.10, +0.62]"
+    assert show.similarity(0.3141, (0.31409, 0.31411)) == "+0.314"
+    assert show.similarity_interval(None) == "no interval" and show.similarity(None) == show.ABSENT

@@ -135,18 +135,19 @@ def test_what_an_earlier_look_left_goes_with_its_result(tmp_path: Path) -> None:
     assert INSIDE not in record.files_sha256 and not (folder_of(job) / INSIDE).exists()
 
 
-def test_a_run_looks_into_the_vits_of_the_first_seed_and_an_older_record_reads() -> None:
+def test_a_run_looks_into_the_vits_of_every_seed_and_their_checks_and_an_older_record_reads() -> None:
     for cell_id, folder in spine.cell_dirs(spine.finished() / "home").items():
-        is_first_vit = "tiny_vit" in cell_id and ".s1" in cell_id and cell_id.startswith("dots") and "4x" not in cell_id
-        assert (folder / INSIDE).exists() == is_first_vit, cell_id
+        is_looked_at = "tiny_vit" in cell_id and cell_id.startswith("dots")
+        assert (folder / INSIDE).exists() == is_looked_at, cell_id
         record = read_record(folder)
-        assert record is not None and (INSIDE in record.files_sha256) == is_first_vit
+        assert record is not None and (INSIDE in record.files_sha256) == is_looked_at
 
 
-def test_only_vits_trained_whole_in_the_study_are_looked_into() -> None:
-    fitting = {"role": Role.STUDY, "family": "vit", "seed": 3, "first_seed": 3, "is_probe": False}
+def test_only_vits_trained_whole_in_the_study_or_its_checks_are_looked_into() -> None:
+    fitting = {"role": Role.STUDY, "family": "vit", "is_probe": False}
     assert is_looked_into(**fitting)  # type: ignore[arg-type]
-    for other in ({"role": Role.UPSTREAM}, {"family": "cnn"}, {"seed": 4}, {"is_probe": True}):
+    assert is_looked_into(**(fitting | {"role": Role.CONVERGENCE_CHECK}))  # type: ignore[arg-type]
+    for other in ({"role": Role.UPSTREAM}, {"role": Role.LR_SEARCH}, {"family": "cnn"}, {"is_probe": True}):
         assert not is_looked_into(**(fitting | other))  # type: ignore[arg-type]
 
 

@@ -92,7 +92,11 @@ def test_headline_of_an_unfinished_matrix_says_so() -> None:
 def test_every_measure_is_worded_in_the_claims_direction() -> None:
     for claim in load_catalog().claims.values():
         words, unit = measure_in_words(claim)
-        assert unit.startswith("points") and ("per tenfold" in words) == ("per tenfold" in unit)
+        units = {
+            "positions-in-line-alike": "in cosine similarity",
+            "attention-distance-rises": "% of uniform attention's distance",
+        }
+        assert unit.startswith(units.get(claim.id, "points")) and ("per tenfold" in words) == ("per tenfold" in unit)
     assert measure_in_words(load_catalog().claims["scratch-cnn-ahead"])[0] == "accuracy of the CNN minus accuracy of the ViT"
 
 

@@ -56,6 +56,38 @@ def test_a_measure_speaks_of_weights_that_begin_as_it_says(measure: Measure, ini
         toy_claim(measure, scope=Scope.model_validate(fields_of(measure) | {"init": init}))
 
 
+@pytest.mark.parametrize("measure", [measure for measure in Measure if measure.is_of_the_inside])
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"both_scales": True}, "has no log-odds"),
+        ({"smallest_effect_log_odds": 0.1}, "has no log-odds"),
+        ({"ahead": "cnn"}, "speaks of ViTs: ahead = 'vit'"),
+        ({"tolerance": 0.1, "published_accuracy": 0.9}, "only measure 'accuracy' takes"),
+        ({"scope": {"init": "scratch"}}, r"takes scope\.init 'any'"),
+        ({"scope": {"init": "pretrained", "pair": "mini"}}, r"takes no scope\.pair"),
+    ],
+)
+def test_a_claim_on_the_inside_has_one_scale_and_one_family_and_any_weights(
+    measure: Measure, fields: dict[str, object], complaint: str
+) -> None:
+    assert toy_claim(measure).scope.init == "any"
+    given = toy_claim(measure).model_dump(mode="json", exclude_unset=True)
+    with pytest.raises(ProfileError, match=complaint):
+        parse(Claim, given | fields, origin="claims.toml")
+    del given["smallest_effect"]
+    with pytest.raises(ProfileError, match="needs a smallest_effect"):
+        parse(Claim, given, origin="claims.toml")
+
+
+@pytest.mark.parametrize("measure", [measure for measure in Measure if not measure.is_of_the_inside])
+def test_a_contrast_of_accuracies_says_how_the_weights_began(measure: Measure) -> None:
+    assert "any" not in measure.inits
+    if "pair" not in measure.scope_fields:  # which speaks of published weights by itself
+        with pytest.raises(ValueError, match=r"takes scope\.init"):
+            toy_claim(measure, scope=Scope.model_validate(fields_of(measure) | {"init": "any"}))
+
+
 @pytest.mark.parametrize("measure", list(Measure))
 def test_a_slope_says_over_which_images(measure: Measure) -> None:
     assert bool(measure.slope_over) == ("trend" in measure.value)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from repro.analysis.inside_results import InsideRow
 from repro.analysis.results import CellRow, Outcome
 from repro.analysis.statistics import Correctness
 from repro.catalog import load_catalog
@@ -31,6 +32,8 @@ SCOPE_OF_MEASURE: dict[Measure, dict[str, str]] = {
     Measure.CHECKPOINT_GAP: {"init": "pretrained", "model": "vit", "baseline_model": "vit_b"},
     Measure.UPSTREAM_GAIN_GAP: {"init": "pretrained", "pair": "large", "baseline_pair": "small"},
     Measure.ACCURACY: {"init": "pretrained", "model": "vit"},
+    Measure.POSITION_SIMILARITY_GAP: {"init": "any"},
+    Measure.ATTENTION_DISTANCE_RISE: {"init": "any"},
 }
 """What a scope must say for each measure, where it is more than trained from scratch."""
 
@@ -46,6 +49,7 @@ class ToyStudy:
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
         self.predictions: dict[str, Correctness] = {}
+        self.insides: list[InsideRow] = []
 
     def add(
         self,
@@ -118,6 +122,37 @@ class ToyStudy:
             ids.append(row.id)
         return ids
 
+    def look_into(
+        self, ids: Sequence[str], *, similarity: Sequence[float] = (), rise: Sequence[float | None] = (), uniform: float = 4.0
+    ) -> None:
+        """What ViTs look like from within, one value a cell: similarity in line, rise in distances of uniform attention."""
+        rows = {outcome.row.id: outcome.row for outcome in self.outcomes}
+        for number, cell in enumerate(ids):
+            row, slope = rows[cell], rise[number] if rise else 0.0
+            self.insides.append(
+                InsideRow(
+                    cell=cell,
+                    role=row.role,
+                    **{name: getattr(row, name) for name in ("dataset", "model", "init", "recipe", "seed")},
+                    num_train_images=row.num_train_images,
+                    num_upstream_images=row.num_upstream_images,
+                    patch_size=2,
+                    num_images=32,
+                    num_filter_components=4,
+                    num_leading_components=3,
+                    similarity_same_line=similarity[number] if similarity else 0.0,
+                    similarity_elsewhere=0.0,
+                    similarity_difference=similarity[number] if similarity else 0.0,
+                    shuffle_share=0.5,
+                    distances=((uniform,), (uniform,)),
+                    distance_slope=None if slope is None else slope * uniform,
+                    uniform_distance=uniform,
+                    narrowest_lowest=uniform,
+                    widest_lowest=uniform,
+                    top_quarter=0.25,
+                )
+            )
+
 
 def toy_claim(measure: Measure = Measure.FAMILY_GAP, **fields: object) -> Claim:
     """A claim with everything but the fields of interest filled in."""
@@ -135,6 +170,8 @@ def toy_claim(measure: Measure = Measure.FAMILY_GAP, **fields: object) -> Claim:
     }
     if measure is Measure.ACCURACY:
         defaults |= {"published_accuracy": 0.95, "tolerance": 0.01}
+    elif measure.is_of_the_inside:
+        defaults |= {"ahead": "vit", "smallest_effect": 0.05}
     else:
         defaults |= {"smallest_effect": 0.01, "smallest_effect_log_odds": 0.1}
     return Claim.model_validate(defaults | fields)

@@ -14,12 +14,14 @@ from repro import __version__
 from repro.analysis.arms import contender
 from repro.analysis.convergence import is_regularised
 from repro.analysis.errors import Answers, compare_errors
+from repro.analysis.inside import inside_arms, inside_rows
 from repro.analysis.ledger import hold_claims
 from repro.analysis.pretraining import gains
 from repro.analysis.results import CellRow, Estimate, Gap, Group, Outcome, Results
 from repro.analysis.statistics import Arm, Correctness, Scale, estimate
 from repro.analysis.study import Study, index_study, row_order
 from repro.analysis.wording import listing
+from repro.inside import Inside
 from repro.records import CellStatus, Environment, Record
 from repro.spec import Cell, Claim, PairSpec, Profile
 
@@ -36,18 +38,20 @@ def assemble(
     pairs: Iterable[PairSpec] = (),
     answers: Answers | None = None,
     class_names: Mapping[str, Sequence[str]] | None = None,
+    insides: Mapping[str, Inside] | None = None,
     generated_at: str,
 ) -> Results:
     """All results of a profile, the same whatever the order of `outcomes`.
 
     `predictions` maps the id of each done cell to bool (I,), whether each test image was classified correctly; `pairs` are
     those that catalogue and profile declare; without `answers` (and `class_names` by data set) errors are not compared;
-    `generated_at` is UTC, ISO 8601. Unfinished matrices, single seeds and single families are no error: what cannot be said is
-    left out and the warnings say so.
+    `insides` are what cells that were looked into have left, by cell id; `generated_at` is UTC, ISO 8601. Unfinished matrices,
+    single seeds and single families are no error: what cannot be said is left out and the warnings say so.
     """
     ordered = sorted(outcomes, key=lambda outcome: row_order(outcome.row))
     rows = tuple(outcome.row for outcome in ordered)
-    study = index_study(rows, predictions, pairs)
+    looks = inside_rows(rows, insides or {})
+    study = index_study(rows, predictions, pairs, looks)
     ledger = hold_claims(claims, study, profile)
     records = [outcome.record for outcome in ordered if outcome.record is not None]
     newest = max(records, key=lambda record: (record.finished_at, record.fingerprint), default=None)
@@ -73,6 +77,8 @@ def assemble(
         gains=gains(study, claims),
         pairs=tuple(spec for spec in study.declared if any(pair.name == spec.name for pair in study.pairs)),
         errors=compare_errors(study, answers or {}, class_names or {}),
+        inside=looks,
+        inside_arms=inside_arms(looks),
         cells=rows,
     )
 

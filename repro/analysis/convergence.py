@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from repro.analysis.arms import ArmKey
 from repro.analysis.planned import PlannedPoint
 from repro.analysis.results import CellRow, Estimate
-from repro.analysis.statistics import Arm, Scale, contrast
+from repro.analysis.statistics import Scale
 from repro.analysis.study import Study
 from repro.analysis.wording import bounds, listing, number, percent, unit
 from repro.spec import Recipe
@@ -72,10 +72,10 @@ def judge_training(
     seeds: list[int],
     estimates: dict[Scale, Estimate],
     *,
-    both_scales: bool,
+    scales: tuple[Scale, ...],
     per_tenfold: bool,
 ) -> Training:
-    """Apply the rule to a point over finished `seeds`; on both scales where the claim is judged on both.
+    """Apply the rule to a point over available `seeds`; on all `scales` that the claim is judged on.
 
     A linear probe counts: nothing but its head is fitted, and that need not reach 99 %. In the check, every arm that has been
     trained four times as long takes the place of its ordinary cell of the same seed. An arm below 99 % counts only if it is
@@ -89,7 +89,7 @@ def judge_training(
         if not row.is_probe and (row.train_accuracy is None or row.train_accuracy < TRAINED_ACCURACY)
     ]
     num_probes = sum(study.arms[key][seed].is_probe for _, key in planned.terms for seed in seeds)
-    check, problem = _check(planned, study, seeds, estimates, both_scales=both_scales, per_tenfold=per_tenfold)
+    check, problem = _check(planned, study, seeds, estimates, scales=scales, per_tenfold=per_tenfold)
     notes = [
         "A linear probe: only the head is fitted." if num_probes else "",
         _ends_at(undertrained, len(planned.terms) * len(seeds) - num_probes),
@@ -99,7 +99,7 @@ def judge_training(
     if check is not None:
         notes.append(f"At four times the steps: {check.words}.")
         spoken_for.update(check.covered if check.inside else ())
-    leans = _leans(planned, study, [key for key, _ in undertrained], both_scales=both_scales, per_tenfold=per_tenfold)
+    leans = _leans(planned, study, [key for key, _ in undertrained], scales=scales, per_tenfold=per_tenfold)
     for lean in leans:
         notes.append(lean.words)
         spoken_for.update(lean.arms if lean.passes else ())
@@ -140,7 +140,7 @@ def _check(
     seeds: list[int],
     estimates: dict[Scale, Estimate],
     *,
-    both_scales: bool,
+    scales: tuple[Scale, ...],
     per_tenfold: bool,
 ) -> tuple[_Check | None, str]:
     """The check, or None and why there is none (empty if none is planned)."""
@@ -148,21 +148,18 @@ def _check(
     if not covered:
         return None, ""
     finished = set(seeds).intersection(*(study.finished(study.checks[key]) for key in covered))
-    if not finished:
-        return None, "The check at four times the steps is not finished."
-    if estimates[Scale.ACCURACY].ci95 is None:
+    available = finished.intersection(*(planned.available(study, study.checks[key]) for key in covered))
+    if not available:
+        state = "left nothing to look at" if finished else "is not finished"
+        return None, f"The check at four times the steps {state}."
+    if estimates[scales[0]].ci95 is None:
         return None, "There is no interval to hold the check at four times the steps against."
-    seed = min(finished)
-    ordinary = planned.contrast_arms(study, [seed])
-    longer = [
-        Arm(weight=arm.weight, correct=study.matrix(study.checks[key], [seed])) if key in covered else arm
-        for arm, (_, key) in zip(ordinary, planned.terms, strict=True)
-    ]
+    seed = min(available)
     words, outside = [], list[str]()
-    for scale in (Scale.ACCURACY, Scale.LOG_ODDS) if both_scales else (Scale.ACCURACY,):
+    for scale in scales:
         ends = estimates[scale].ci95
         assert ends is not None, "both scales have an interval or neither"
-        value, before = (contrast(arms, scale) - planned.offset(scale) for arms in (longer, ordinary))
+        value, before = planned.value(study, seed, scale, longer=covered), planned.value(study, seed, scale)
         within = ends[0] <= value <= ends[1]
         changed = f"{number(value, scale)} instead of {number(before, scale)} "
         changed += unit(scale, per_tenfold=per_tenfold)
@@ -192,7 +189,7 @@ def _covered(planned: PlannedPoint, study: Study) -> tuple[ArmKey, ...]:
 
 
 def _leans(
-    planned: PlannedPoint, study: Study, undertrained: Sequence[ArmKey], *, both_scales: bool, per_tenfold: bool
+    planned: PlannedPoint, study: Study, undertrained: Sequence[ArmKey], *, scales: tuple[Scale, ...], per_tenfold: bool
 ) -> list[_Lean]:
     """For each size of the point with arms that may lean on a larger size's check, what that check says."""
     found = []
@@ -206,13 +203,13 @@ def _leans(
         )
         leaning = tuple(key for key in arms if all(row.is_regularised for row in study.arms[key].values()))
         if leaning and not own_check:
-            lean = _lean(planned, study, leaning, both_scales=both_scales, per_tenfold=per_tenfold)
+            lean = _lean(planned, study, leaning, scales=scales, per_tenfold=per_tenfold)
             found += [lean] if lean else []
     return found
 
 
 def _lean(
-    planned: PlannedPoint, study: Study, arms: tuple[ArmKey, ...], *, both_scales: bool, per_tenfold: bool
+    planned: PlannedPoint, study: Study, arms: tuple[ArmKey, ...], *, scales: tuple[Scale, ...], per_tenfold: bool
 ) -> _Lean | None:
     """What the check of the same contrast says at the nearest larger size that has one; None where none has.
 
@@ -240,11 +237,11 @@ def _lean(
             )
         ):
             continue
-        seeds = moved.finished_seeds(study)
+        seeds = moved.available_seeds(study)
         check, problem = None, "The cells there are not finished."
         if seeds:
             estimates = moved.estimates(study, seeds)
-            check, problem = _check(moved, study, seeds, estimates, both_scales=both_scales, per_tenfold=per_tenfold)
+            check, problem = _check(moved, study, seeds, estimates, scales=scales, per_tenfold=per_tenfold)
         passes = check is not None and check.inside
         said = f"at four times the steps, {check.words}" if check else problem.rstrip(".").lower()
         speaks = "speaks" if passes else "does not speak"

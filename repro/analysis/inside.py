@@ -1,15 +1,20 @@
 """What the paper says of a ViT's inside, as numbers of one model: position embeddings, filters, attention distance, rollout.
 
-One model gives no interval, so these are observations and no claims. Must not know files or pages. Read `inside_rows` first.
+Of two of them the ledger makes claims, with an interval over seeds (`repro.analysis.inside_points`). Must not know files or
+pages. Read `inside_rows` first.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
 
-from repro.analysis.results import CellRow, InsideRow
+from repro.analysis.inside_results import InsideArm, InsideRow
+from repro.analysis.results import CellRow
+from repro.analysis.statistics import Scale
 from repro.inside import Inside
+from repro.spec import Role
 
 MOST_OF_VARIANCE = 0.9
 """Share of the filters' variance that the counted components hold."""
@@ -27,6 +32,7 @@ def _row(row: CellRow, inside: Inside) -> InsideRow:
     difference = inside.similarity_same_line - inside.similarity_elsewhere
     return InsideRow(
         cell=row.id,
+        role=row.role,
         dataset=row.dataset,
         model=row.model,
         init=row.init,
@@ -48,6 +54,60 @@ def _row(row: CellRow, inside: Inside) -> InsideRow:
         narrowest_lowest=float(lowest_A.min()),
         widest_lowest=float(lowest_A.max()),
         top_quarter=top_quarter(inside.rollouts_IGG),
+    )
+
+
+def inside_statistic(row: InsideRow, scale: Scale) -> float | None:
+    """What a claim says of one model: how much more alike positions in line are, or by how much attention distance rises.
+
+    The rise is in distances of uniform attention, so that it depends on neither pixels nor patches. None where the model has
+    no such thing: an image of one patch, a single layer.
+    """
+    if not row.uniform_distance:
+        return None
+    if scale is Scale.SIMILARITY:
+        return row.similarity_difference
+    return None if row.distance_slope is None else row.distance_slope / row.uniform_distance
+
+
+def inside_arms(rows: Iterable[InsideRow]) -> tuple[InsideArm, ...]:
+    """Means over the seeds of every arm of the study, in the order of `rows`."""
+    arms: dict[tuple[str, ...], list[InsideRow]] = {}
+    for row in rows:
+        if row.role is Role.STUDY:
+            key = (row.dataset, row.model, row.init, row.recipe, str(row.num_train_images))
+            arms.setdefault(key, []).append(row)
+    return tuple(_arm(members) for members in arms.values())
+
+
+def _arm(members: Sequence[InsideRow]) -> InsideArm:
+    first = members[0]
+
+    def mean(value: Callable[[InsideRow], float]) -> float:
+        return fmean(map(value, members))
+
+    def mean_if_any(value: Callable[[InsideRow], float | None]) -> float | None:
+        values = [found for row in members if (found := value(row)) is not None]
+        return fmean(values) if values else None
+
+    return InsideArm(
+        dataset=first.dataset,
+        model=first.model,
+        init=first.init,
+        recipe=first.recipe,
+        num_train_images=first.num_train_images,
+        num_upstream_images=first.num_upstream_images,
+        num_seeds=len(members),
+        similarity_difference=mean(lambda row: row.similarity_difference),
+        shuffle_share=mean_if_any(lambda row: row.shuffle_share),
+        distance_slope=mean_if_any(lambda row: row.distance_slope),
+        uniform_distance=mean(lambda row: row.uniform_distance),
+        narrowest_lowest=mean(lambda row: row.narrowest_lowest),
+        widest_lowest=mean(lambda row: row.widest_lowest),
+        top_quarter=mean_if_any(lambda row: row.top_quarter),
+        num_leading_components=mean(lambda row: row.num_leading_components),
+        num_filter_components=first.num_filter_components,
+        cells=tuple(row.cell for row in members),
     )
 
 

@@ -6,7 +6,7 @@ Must not know how a verdict is reached. Read `hold_claims` first.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from repro.analysis.arms import PRETRAINED, Kind, kind_of_init
+from repro.analysis.arms import PRETRAINED, kind_of_init
 from repro.analysis.claims import evaluate_study
 from repro.analysis.pairs import Pair
 from repro.analysis.results import ClaimResult, Verdict
@@ -50,6 +50,8 @@ def _is_expected(claim: Claim, profile: Profile, declared: Sequence[PairSpec]) -
     """Whether a reader of the profile would miss the claim: it is named there, or made for data, recipes and weights there."""
     if claim.id in profile.claims:
         return True
+    if claim.measure.is_of_the_inside:
+        return False  # Where there is a ViT that was trained whole, there is an entry.
     scope = claim.scope
     blocks = [block for block in profile.cells if not scope.datasets or not set(scope.datasets).isdisjoint(block.dataset)]
     recipes = {block.recipe for block in profile.cells}
@@ -69,7 +71,7 @@ def _is_expected(claim: Claim, profile: Profile, declared: Sequence[PairSpec]) -
     return bool(there) and not (needs_scratch and _models(blocks, "scratch").isdisjoint(named or there))
 
 
-def _models(blocks: Iterable[CellBlock], kind: Kind, recipes: Sequence[str] = ()) -> set[str]:
+def _models(blocks: Iterable[CellBlock], kind: str, recipes: Sequence[str] = ()) -> set[str]:
     """Models whose weights begin in one way, under any of `recipes`, or any at all."""
     fitting = [block for block in blocks if not recipes or block.recipe in recipes]
     return {model for block in fitting for init in block.init if kind_of_init(init) == kind for model in block.model}

@@ -8,6 +8,7 @@ upstream data. Must not know statistics or claims. Read `make_pairs` first.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Literal
 
 from repro.analysis.arms import PRETRAINED, ArmKey, Kind, contender, kind_of
 from repro.spec import Family, PairSpec
@@ -22,7 +23,7 @@ class Pair:
 
     dataset: str
     recipe: str
-    kind: Kind
+    kind: Kind | Literal["any"]
     """How the weights of all its arms begin."""
     vits: tuple[str, ...]
     """Names on the ViT side: one, unless the pair is declared."""

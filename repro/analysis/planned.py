@@ -1,16 +1,17 @@
-"""A contrast that a claim is held against, before its cells are looked at, and what all measures build it from.
+"""A statistic that a claim is held against, before its cells are looked at, and what all measures build it from.
 
 Must not know the measures (`repro.analysis.points`) or verdicts. Read `PlannedPoint` first.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from repro.analysis.arms import PRETRAINED, ArmKey, contender, kind_of
+from repro.analysis.inside import inside_statistic
 from repro.analysis.pairs import Pair
 from repro.analysis.results import CellRow, Estimate
-from repro.analysis.statistics import Arm, Scale, estimate, shifted
+from repro.analysis.statistics import CONTRAST_SCALES, Arm, Scale, contrast, estimate, mean_over_seeds, shifted
 from repro.analysis.study import Study
 from repro.spec import Claim, Family, Scope
 
@@ -20,7 +21,7 @@ FAMILY_TITLES: dict[Family, str] = {"vit": "ViT", "cnn": "CNN"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedPoint:
-    """One contrast of a claim: its arms and their weights, whether or not the cells are finished."""
+    """One statistic of a claim: its arms and their weights, whether or not the cells are finished."""
 
     label: str
     """What it is, for a reader."""
@@ -39,10 +40,31 @@ class PlannedPoint:
     published: float | None = None
     """A published accuracy that is taken off."""
 
+    scale: Scale = Scale.ACCURACY
+    """Of a contrast of accuracies `ACCURACY`; else that of the statistic which each model of its one arm has by itself."""
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether it is a mean over models that were looked into, and no contrast of accuracies."""
+        return self.scale not in CONTRAST_SCALES
+
     def estimates(self, study: Study, seeds: Sequence[int]) -> dict[Scale, Estimate]:
-        """The contrast on both scales, for `seeds` that are finished in all arms."""
-        arms = self.contrast_arms(study, seeds)
-        return {scale: shifted(estimate(arms, scale), -self.offset(scale)) for scale in Scale}
+        """The statistic on each of its scales, its own first, for `seeds` that are available in all arms."""
+        if self.looks_inside:
+            rows = self.rows(study, seeds)
+            # Similarities of position embeddings are found without any image.
+            num_images = 0 if self.scale is Scale.SIMILARITY else min(study.insides[row.id].num_images for row in rows)
+            return {self.scale: mean_over_seeds([self._look(study, row) for row in rows], num_images=num_images)}
+        arms = [Arm(weight=weight, correct=study.matrix(study.arms[key], seeds)) for weight, key in self.terms]
+        return {scale: shifted(estimate(arms, scale), -self.offset(scale)) for scale in CONTRAST_SCALES}
+
+    def value(self, study: Study, seed: int, scale: Scale, *, longer: Collection[ArmKey] = ()) -> float:
+        """The statistic of one seed, with the cells of four times the steps in the arms that are in `longer`."""
+        rows = [(weight, (study.checks if key in longer else study.arms)[key][seed]) for weight, key in self.terms]
+        if self.looks_inside:
+            return sum(weight * self._look(study, row) for weight, row in rows)
+        arms = [Arm(weight=weight, correct=study.correct[row.id][None]) for weight, row in rows]
+        return contrast(arms, scale) - self.offset(scale)
 
     def offset(self, scale: Scale) -> float:
         """What is taken off the contrast of the arms."""
@@ -54,17 +76,22 @@ class PlannedPoint:
         """Seeds that are planned in every arm, sorted."""
         return sorted(set.intersection(*(set(study.arms[key]) for _, key in self.terms)))
 
-    def finished_seeds(self, study: Study) -> list[int]:
-        """Seeds that are finished in every arm, sorted."""
-        return sorted(set.intersection(*(study.finished(study.arms[key]) for _, key in self.terms)))
+    def available_seeds(self, study: Study) -> list[int]:
+        """Seeds that are available in every arm, sorted."""
+        return sorted(set.intersection(*(self.available(study, study.arms[key]) for _, key in self.terms)))
+
+    def available(self, study: Study, rows: Mapping[int, CellRow]) -> set[int]:
+        """The seeds whose cells are finished and comparable, and have been looked into where that is what counts."""
+        return {seed for seed in study.finished(rows) if not self.looks_inside or rows[seed].id in study.insides}
 
     def rows(self, study: Study, seeds: Sequence[int]) -> list[CellRow]:
         """The cells of `seeds`, arm by arm."""
         return [study.arms[key][seed] for _, key in self.terms for seed in seeds]
 
-    def contrast_arms(self, study: Study, seeds: Sequence[int]) -> list[Arm]:
-        """The arms with their correctness, for `seeds` that are finished in all of them."""
-        return [Arm(weight=weight, correct=study.matrix(study.arms[key], seeds)) for weight, key in self.terms]
+    def _look(self, study: Study, row: CellRow) -> float:
+        value = inside_statistic(study.insides[row.id], self.scale)
+        assert value is not None, "an architecture without the statistic makes no point"
+        return value
 
 
 def in_scope(scope: Scope, *keys: ArmKey) -> bool:
@@ -74,7 +101,7 @@ def in_scope(scope: Scope, *keys: ArmKey) -> bool:
         total = key.num_upstream_images + key.num_train_images
         is_unknown = kind_of(key) == PRETRAINED and not key.num_upstream_images
         return (
-            kind_of(key) == scope.init
+            scope.init in (kind_of(key), "any")
             and key.num_upstream_images >= scope.min_upstream_images
             and key.num_train_images >= scope.min_train_images
             and (scope.max_images is None or (total <= scope.max_images and not is_unknown))

@@ -1,13 +1,14 @@
-"""Which contrasts a claim is held against: one planned point a size, a slope or a difference of gains.
+"""What a claim is held against: one planned point a size, a slope, a difference of gains or a way the weights began.
 
-What each measure means is said in `repro.spec.Measure`; slopes are made in `repro.analysis.slopes`. Must not know verdicts.
-Read `planned_points` first.
+What each measure means is said in `repro.spec.Measure`; slopes are made in `repro.analysis.slopes`, points of single ViTs in
+`repro.analysis.inside_points`. Must not know verdicts. Read `planned_points` first.
 """
 
 from dataclasses import replace
 
 from repro.analysis.arms import ArmKey, contender
 from repro.analysis.checkpoints import accuracies, checkpoint_gaps, gain_pairs, model_pairs, upstream_gain_gaps
+from repro.analysis.inside_points import inside_points, single_vits
 from repro.analysis.pairs import Pair
 from repro.analysis.planned import FAMILY_TITLES, PlannedPoint, gap_point, in_scope, several, size_label
 from repro.analysis.slopes import family_gap_trends, upstream_trend_gaps, upstream_trends
@@ -25,6 +26,8 @@ def comparisons(claim: Claim, study: Study) -> list[Pair]:
         found = model_pairs(claim, study)
     elif claim.measure is Measure.UPSTREAM_GAIN_GAP:
         found = gain_pairs(claim, study)
+    elif claim.measure.is_of_the_inside:
+        found = single_vits(study)
     else:
         found = [pair for pair in study.pairs if pair.kind == scope.init]
         found = [pair for pair in found if (scope.pair == pair.name if scope.pair else not pair.has_own_claims_only)]
@@ -61,6 +64,8 @@ def planned_points(claim: Claim, study: Study, pair: Pair) -> list[PlannedPoint]
             points = upstream_gain_gaps(claim, study, pair)
         case Measure.ACCURACY:
             points = accuracies(claim, study, pair)
+        case Measure.POSITION_SIMILARITY_GAP | Measure.ATTENTION_DISTANCE_RISE:
+            points = inside_points(claim, study, pair)
     return [point for point in points if point.seeds(study)]
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Literal
 
 from repro.analysis.error_results import ErrorComparison
+from repro.analysis.inside_results import InsideArm, InsideRow
 from repro.records import CellStatus, Environment, Record
 from repro.spec import Claim, Family, PairSpec, Role, Spec
 
@@ -21,24 +22,24 @@ class Verdict(StrEnum):
 
 
 class Estimate(Spec):
-    """A statistic with its two-way (seeds x test images) interval."""
+    """A statistic with its interval: two-way (seeds x test images), or of a ViT's inside over seeds alone."""
 
     value: float
     """The point estimate."""
     ci95: tuple[float, float] | None
-    """95 % confidence interval, None where fewer than two seeds leave no estimate of their noise."""
+    """95 % confidence interval, None where fewer than two seeds, or seeds all alike, leave no estimate of their noise."""
     standard_error: float | None
-    """Standard error, None with fewer than two seeds."""
+    """Standard error, None with `ci95`."""
     degrees_of_freedom: float | None
-    """Satterthwaite degrees of freedom."""
+    """Of the two-way interval Satterthwaite's, else seeds less one."""
     num_seeds: int
     """Seeds that entered."""
     num_images: int
-    """Test images that entered."""
+    """Test images that entered; 0 where none did."""
 
 
 class Point(Spec):
-    """One measured contrast of a claim: a gap at one size, a slope, a difference of gains."""
+    """One measured statistic of a claim: a gap at one size, a slope, a difference of gains, a mean over ViTs' insides."""
 
     label: str
     """What it is, for instance `100 training images`."""
@@ -50,10 +51,10 @@ class Point(Spec):
     """Upstream images, of two models the fewer; None for a slope over them; 0 from scratch, and where they are not known."""
     models: str = ""
     """Which models it compares, where the result has points for several."""
-    accuracy: Estimate
-    """On the accuracy scale, positive in the claim's direction."""
-    log_odds: Estimate
-    """On the log-odds scale, positive in the claim's direction."""
+    estimate: Estimate
+    """In the measure's own unit, positive in the claim's direction: of a contrast fractions of accuracy."""
+    log_odds: Estimate | None
+    """On the log-odds scale, positive in the claim's direction; None where the measure is no contrast of accuracies."""
     in_scope: bool = True
     """Whether the claim is made for it; where some points are inside, those outside are shown and do not count."""
     trained_enough: bool
@@ -92,7 +93,7 @@ class ClaimResult(Spec):
     recipe: str
     """Recipe of the cells; of a comparison of recipes both, with a minus sign between them."""
     measured: float | None
-    """The decisive point's value on the accuracy scale (the weakest point for `every`, the strongest for `somewhere`)."""
+    """The decisive point's value in the measure's own unit (the weakest point for `every`, the strongest for `somewhere`)."""
     ci95: tuple[float, float] | None
     """Its 95 % interval."""
     n: int
@@ -237,47 +238,6 @@ class CellRow(Spec):
     device_shared: bool | None
 
 
-class InsideRow(Spec):
-    """What one trained ViT looks like from within, in numbers; one model, so without intervals. Distances are in pixels."""
-
-    cell: str
-    dataset: str
-    model: str
-    init: str
-    recipe: str
-    num_train_images: int
-    num_upstream_images: int
-    seed: int
-    patch_size: int
-    """Side of a patch, in pixels of what the model is given."""
-    num_images: int
-    """Test images that attention distances are means over."""
-    num_filter_components: int
-    """Principal components of the patch embedding's filters."""
-    num_leading_components: int
-    """How few of them hold 90 % of the variance."""
-    similarity_same_line: float
-    """Mean cosine similarity of the position embeddings of two patches in one row or column."""
-    similarity_elsewhere: float
-    """The same of all other pairs."""
-    similarity_difference: float
-    """The first minus the second."""
-    shuffle_share: float | None
-    """How often embeddings dealt out to the patches at random reach it, the true order counted; None without shuffles."""
-    distances: tuple[tuple[float, ...], ...]
-    """Mean attention distance of every head, layer by layer from the lowest."""
-    distance_slope: float | None
-    """Rise of the layers' mean from the lowest to the highest, by least squares; None for a single layer."""
-    uniform_distance: float
-    """What a head has that attends to all patches alike."""
-    narrowest_lowest: float
-    """Of the lowest layer's heads."""
-    widest_lowest: float
-    """Of the lowest layer's heads."""
-    top_quarter: float | None
-    """Share of rollout that the most attended quarter of the patches gets, mean over the pictures shown."""
-
-
 class Results(Spec):
     """All that a report says."""
 
@@ -308,6 +268,8 @@ class Results(Spec):
     """Where both families err, at the largest sizes."""
     inside: tuple[InsideRow, ...] = ()
     """Every cell that was looked into."""
+    inside_arms: tuple[InsideArm, ...] = ()
+    """Means over the seeds of each arm of the study among them."""
     cells: tuple[CellRow, ...]
     """Every cell of the profile, finished or not."""
 

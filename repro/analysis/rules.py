@@ -5,15 +5,26 @@ Must not know arms, points or wording. Read `passes` first.
 
 from repro.analysis.results import Verdict
 from repro.analysis.statistics import Scale
-from repro.spec import Claim
+from repro.spec import Claim, Measure
 
 Ends = tuple[float, float]
 """Both ends of an interval."""
 
 
+def own_scale(claim: Claim) -> Scale:
+    """The scale of the measure's own unit: accuracy, but of what a ViT looks like from within."""
+    inside = {Measure.POSITION_SIMILARITY_GAP: Scale.SIMILARITY, Measure.ATTENTION_DISTANCE_RISE: Scale.DISTANCE}
+    return inside.get(claim.measure, Scale.ACCURACY)
+
+
+def judged_scales(claim: Claim) -> tuple[Scale, ...]:
+    """The scales that the claim is judged on, its own first."""
+    return (own_scale(claim), Scale.LOG_ODDS) if claim.both_scales else (own_scale(claim),)
+
+
 def least_effect(claim: Claim, scale: Scale) -> float:
     """The smallest effect of interest on one scale."""
-    return claim.smallest_effect if scale is Scale.ACCURACY else claim.smallest_effect_log_odds
+    return claim.smallest_effect_log_odds if scale is Scale.LOG_ODDS else claim.smallest_effect
 
 
 def passes(claim: Claim, ends: Ends, scale: Scale) -> bool:

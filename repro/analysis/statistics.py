@@ -1,4 +1,4 @@
-"""Contrasts of accuracies with an interval that counts both sources of noise: seeds and test images.
+"""Contrasts of accuracies with an interval that counts both sources of noise, seeds and test images; means over seeds alone.
 
 A contrast is a weighted sum of arms; an arm is the correctness, seed by seed and image by image, of one model trained one way.
 All arms of a contrast share seeds and test images, so everything here is paired. Shape letters: S seeds, I test images.
@@ -11,6 +11,7 @@ is nearly all there is.
 """
 
 import math
+import statistics as standard_statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,10 +28,16 @@ LEVEL = 0.95
 
 
 class Scale(StrEnum):
-    """On which scale accuracies are compared."""
+    """On which scale a statistic is told: accuracies are compared on two of them, a ViT's inside has one of its own."""
 
     ACCURACY = "accuracy"
     LOG_ODDS = "log-odds"
+    SIMILARITY = "cosine similarity"
+    DISTANCE = "share of the attention distance of uniform attention"
+
+
+CONTRAST_SCALES = (Scale.ACCURACY, Scale.LOG_ODDS)
+"""Those of a contrast of accuracies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +98,27 @@ def estimate(arms: Sequence[Arm], scale: Scale) -> Estimate:
         ci95=_interval(value, standard_error, degrees_of_freedom, LEVEL),
         standard_error=standard_error,
         degrees_of_freedom=degrees_of_freedom,
+        num_seeds=num_seeds,
+        num_images=num_images,
+    )
+
+
+def mean_over_seeds(values: Sequence[float], *, num_images: int) -> Estimate:
+    """The mean of a statistic that each seed's model has one of, with Student's interval over the seeds.
+
+    For what is no mean over test images, or over so few that they are the same for every seed: only the seeds' noise is
+    counted. With one seed there is a value and no interval; nor is there one where all seeds give the very same value, which
+    tells nothing of their noise and would make an interval without width.
+    """
+    num_seeds = len(values)
+    standard_error = standard_statistics.stdev(values) / math.sqrt(num_seeds) if num_seeds > 1 else 0.0
+    value = math.fsum(values) / num_seeds
+    is_known = standard_error > 0
+    return Estimate(
+        value=value,
+        ci95=_interval(value, standard_error, num_seeds - 1, LEVEL) if is_known else None,
+        standard_error=standard_error if is_known else None,
+        degrees_of_freedom=float(num_seeds - 1) if is_known else None,
         num_seeds=num_seeds,
         num_images=num_images,
     )

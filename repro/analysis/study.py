@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from repro.analysis.arms import ArmKey, kind_of
+from repro.analysis.inside_results import InsideRow
 from repro.analysis.pairs import Pair, make_pairs
 from repro.analysis.results import CellRow
 from repro.analysis.statistics import Correctness
@@ -37,6 +38,8 @@ class Study:
     """Names of the recipes that fit a linear head only."""
     correct: Mapping[str, Correctness]
     """bool (I,) by cell id, of the cells that may be compared with the others of their data set."""
+    insides: Mapping[str, InsideRow]
+    """What ViTs look like from within, by cell id, of those cells that were looked into."""
     refused: tuple[str, ...]
     """Why predictions of some finished cells are left out, one line a reason."""
 
@@ -54,10 +57,16 @@ class Study:
         return other if other in self.arms else None
 
 
-def index_study(rows: Iterable[CellRow], correct: Mapping[str, Correctness], pairs: Iterable[PairSpec] = ()) -> Study:
+def index_study(
+    rows: Iterable[CellRow],
+    correct: Mapping[str, Correctness],
+    pairs: Iterable[PairSpec] = (),
+    insides: Iterable[InsideRow] = (),
+) -> Study:
     """Index `rows`; `correct` maps the id of each done cell to bool (I,), whether each test image was classified correctly.
 
-    `pairs` are those that catalogue and profile declare; of two with one name the later counts.
+    `pairs` are those that catalogue and profile declare; of two with one name the later counts. `insides` are of the cells that
+    were looked into.
     Predictions are left out, with a line in `refused`, where the cell is not done, where several cells share one id (names that
     differ only in characters that a folder name cannot hold), and where the test set differs in size from that of most cells of
     the data set: such cells cannot be paired image by image.
@@ -88,6 +97,7 @@ def index_study(rows: Iterable[CellRow], correct: Mapping[str, Correctness], pai
         declared=declared,
         probes=probes,
         correct=usable,
+        insides={inside.cell: inside for inside in insides if inside.cell in usable},
         refused=refused,
     )
 

@@ -9,13 +9,16 @@ from repro.analysis.arms import ArmKey, kind_of
 from repro.analysis.convergence import Training
 from repro.analysis.planned import PlannedPoint
 from repro.analysis.results import Estimate, Point, Verdict
-from repro.analysis.rules import fails, passes, strength
+from repro.analysis.rules import fails, judged_scales, own_scale, passes, strength
 from repro.analysis.statistics import LEVEL, Scale, interval
 from repro.analysis.wording import listing, number, numbers_in_words, scope_in_words, verdict_sentence
 from repro.spec import Claim
 
 MIN_SEEDS = 3
 """Fewer seeds give no verdict (the study's protocol)."""
+_UNSEEN = (
+    "left nothing to look at (run by an earlier version, built otherwise than the paper's ViT, or their inside.npz is damaged)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,8 @@ class Measured:
     """Cells that are planned."""
     num_done: int
     """Cells that are finished and comparable."""
+    unseen: tuple[str, ...]
+    """Ids of those among them that should have been looked into, and were not."""
 
     def ends(self, scale: Scale, level: float = LEVEL) -> tuple[float, float]:
         """The interval on one scale; only where there are two seeds."""
@@ -42,7 +47,9 @@ class Measured:
     def estimated(self, scale: Scale) -> Estimate:
         """The estimate on one scale."""
         assert self.point is not None
-        return self.point.accuracy if scale is Scale.ACCURACY else self.point.log_odds
+        found = self.point.log_odds if scale is Scale.LOG_ODDS else self.point.estimate
+        assert found is not None, "a claim on one scale is not asked for the other"
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,35 +66,36 @@ class Judgement:
 
 def judge(claim: Claim, points: list[Measured]) -> Judgement:
     """The verdict over points inside the scope: first whether there may be one, then which."""
-    shown = _decisive(claim, points, Scale.ACCURACY, None)
+    own = own_scale(claim)
+    shown = _decisive(claim, points, own, None)
     num_cells, num_done = sum(one.num_cells for one in points), sum(one.num_done for one in points)
     if num_done < num_cells:
         return _inconclusive(f"unfinished): {num_done} of {num_cells} cells are done.", shown)
-    num_seeds = min(one.point.accuracy.num_seeds for one in points if one.point)
+    if unseen := [cell for one in points for cell in one.unseen]:
+        return _inconclusive(f"not looked into): {len(unseen)} of {num_cells} cells {_UNSEEN}: {listing(unseen)}.", shown)
+    num_seeds = min(one.point.estimate.num_seeds for one in points if one.point)
     if num_seeds < MIN_SEEDS:
         return _inconclusive(f"too few seeds): {num_seeds} of at least {MIN_SEEDS}.", shown)
-    if any(one.point is None or one.point.accuracy.ci95 is None for one in points):
-        return _inconclusive("no interval): the test set has too few images.", shown)
+    if any(one.point is None or one.point.estimate.ci95 is None for one in points):
+        why = "all seeds give the same value" if claim.measure.is_of_the_inside else "the test set has too few images"
+        return _inconclusive(f"no interval): {why}.", shown)
     counting = [one for one in points if one.training and one.training.trained_enough]
     if len(counting) < len(points) and (claim.quantifier == "every" or not counting):
         return _undertrained(points, shown)
-    scales = tuple(Scale) if claim.both_scales else (Scale.ACCURACY,)
+    scales = judged_scales(claim)
     verdicts = {scale: _verdict(claim, points, counting, scale) for scale in scales}
-    verdict = verdicts[Scale.ACCURACY]
+    verdict = verdicts[own]
     if len(counting) < len(points) and verdict is not Verdict.SUPPORTED:
         return _undertrained(points, shown)
-    shown = _decisive(claim, counting, Scale.ACCURACY, verdict, _deciding_level(claim, len(points), verdict))
+    shown = _decisive(claim, counting, own, verdict, _deciding_level(claim, len(points), verdict))
     sentences = {scale: _sentence(claim, len(points), counting, scale, verdicts[scale]) for scale in scales}
     longer = _outside_at_four_times(counting)
     if not claim.both_scales:
-        return Judgement(verdict=verdict, reason=f"{_capital(sentences[Scale.ACCURACY])}.{longer}", decisive=shown)
+        return Judgement(verdict=verdict, reason=f"{_capital(sentences[own])}.{longer}", decisive=shown)
     if verdicts[Scale.LOG_ODDS] is verdict:
-        both = f"{_capital(sentences[Scale.ACCURACY])}. So in log-odds: {sentences[Scale.LOG_ODDS]}.{longer}"
+        both = f"{_capital(sentences[own])}. So in log-odds: {sentences[Scale.LOG_ODDS]}.{longer}"
         return Judgement(verdict=verdict, reason=both, decisive=shown)
-    named = (
-        f"{verdict} in accuracy ({sentences[Scale.ACCURACY]}), "
-        f"{verdicts[Scale.LOG_ODDS]} in log-odds ({sentences[Scale.LOG_ODDS]})"
-    )
+    named = f"{verdict} in accuracy ({sentences[own]}), {verdicts[Scale.LOG_ODDS]} in log-odds ({sentences[Scale.LOG_ODDS]})"
     return _inconclusive(f"depends on scale): {named}.{longer}", shown)
 
 
@@ -162,19 +170,21 @@ def _outside_at_four_times(points: list[Measured]) -> str:
 
 def observe(claim: Claim, points: list[Measured]) -> Judgement:
     """What is measured outside the claim's scope, without verdict."""
-    shown = _decisive(claim, points, Scale.ACCURACY, None)
+    own = own_scale(claim)
+    shown = _decisive(claim, points, own, None)
     keys = [key for one in points for _, key in one.planned.terms]
     reason = f"Outside the claim's scope ({scope_in_words(claim)}); here {_here(keys)}. An observation, without verdict."
     num_cells, num_done = sum(one.num_cells for one in points), sum(one.num_done for one in points)
     if num_done < num_cells:
         reason += f" Unfinished: {num_done} of {num_cells} cells are done."
     if shown is not None and shown.point is not None:
-        value = shown.point.accuracy
-        in_log_odds = f"{number(shown.point.log_odds.value, Scale.LOG_ODDS)} in log-odds, "
+        value, log_odds = shown.point.estimate, shown.point.log_odds
+        in_log_odds = ""
+        if log_odds is not None and claim.tolerance is None:
+            in_log_odds = f"{number(log_odds.value, Scale.LOG_ODDS)} in log-odds, "
         reason += (
             f" {'Weakest' if claim.quantifier == 'every' else 'Strongest'} point, {shown.point.label}: "
-            f"{numbers_in_words(claim, value.value, value.ci95, Scale.ACCURACY)}, "
-            f"{'' if claim.tolerance is not None else in_log_odds}{value.num_seeds} seeds."
+            f"{numbers_in_words(claim, value.value, value.ci95, own)}, {in_log_odds}{value.num_seeds} seeds."
         )
     return Judgement(verdict=None, reason=reason, decisive=shown)
 

@@ -3,12 +3,12 @@
 Must not know where the numbers come from. Read `with_interval` first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from repro import formatting
 from repro.analysis.arms import PRETRAINED
 from repro.analysis.results import Verdict
-from repro.analysis.rules import least_effect
+from repro.analysis.rules import least_effect, own_scale
 from repro.analysis.statistics import Scale
 from repro.formatting import (
     FAMILY_NAMES,
@@ -20,6 +20,8 @@ from repro.formatting import (
     log_odds_interval,
     points,
     points_interval,
+    similarity,
+    similarity_interval,
 )
 from repro.spec import Claim, Measure
 
@@ -39,12 +41,12 @@ _WORDS = {
 }
 """Where an interval lies that supports, that contradicts, and that does neither, by what the claim is judged."""
 _PHRASES = {
-    ("every", Verdict.SUPPORTED): "{passes} in each of {count} comparisons; weakest: {detail}",
-    ("every", Verdict.CONTRADICTED): "{fails} in some of {count} comparisons ({interval}); weakest: {detail}",
-    ("every", Verdict.INCONCLUSIVE): "{open} in each of {count} comparisons; weakest: {detail}",
-    ("somewhere", Verdict.SUPPORTED): "{passes} in some of {count} comparisons ({interval}); strongest: {detail}",
-    ("somewhere", Verdict.CONTRADICTED): "{fails} in each of {count} comparisons; strongest: {detail}",
-    ("somewhere", Verdict.INCONCLUSIVE): "{open} in any of {count} comparisons ({interval}); strongest: {detail}",
+    ("every", Verdict.SUPPORTED): "{passes} in each of {count} {what}; weakest: {detail}",
+    ("every", Verdict.CONTRADICTED): "{fails} in some of {count} {what} ({interval}); weakest: {detail}",
+    ("every", Verdict.INCONCLUSIVE): "{open} in each of {count} {what}; weakest: {detail}",
+    ("somewhere", Verdict.SUPPORTED): "{passes} in some of {count} {what} ({interval}); strongest: {detail}",
+    ("somewhere", Verdict.CONTRADICTED): "{fails} in each of {count} {what}; strongest: {detail}",
+    ("somewhere", Verdict.INCONCLUSIVE): "{open} in any of {count} {what} ({interval}); strongest: {detail}",
 }
 """What the intervals of several points say."""
 _PHRASES_OF_ONE = {
@@ -56,25 +58,36 @@ _PHRASES_OF_ONE = {
 ONE_DRAW = "Published weights are one draw each: the interval says nothing about training them anew."
 """What a verdict about given weights does not say."""
 
+_UNITS = {
+    Scale.ACCURACY: "points",
+    Scale.LOG_ODDS: "in log-odds",
+    Scale.SIMILARITY: "in cosine similarity",
+    Scale.DISTANCE: "% of uniform attention's distance",
+}
+"""What `number` is a number of."""
 _LISTED = 3
 """How many names a sentence lists before it says how many more there are."""
 
 
-def number(value: float, scale: Scale, ends: Interval = None) -> str:
-    """A signed value: accuracy in points (hundredths), log-odds as they are; the interval decides the digits."""
-    return log_odds(value, ends) if scale is Scale.LOG_ODDS else points(value, ends)
+def number(value: float | None, scale: Scale, ends: Interval = None) -> str:
+    """A signed value: accuracies and distances in hundredths, others as they are; the interval decides the digits."""
+    if scale is Scale.LOG_ODDS:
+        return log_odds(value, ends)
+    return similarity(value, ends) if scale is Scale.SIMILARITY else points(value, ends)
 
 
 def unit(scale: Scale, *, per_tenfold: bool) -> str:
     """The unit of `number`."""
-    return ("points" if scale is Scale.ACCURACY else "in log-odds") + (" per tenfold" if per_tenfold else "")
+    return _UNITS[scale] + (" per tenfold" if per_tenfold else "")
 
 
 def bounds(ends: tuple[float, float] | None, scale: Scale) -> str:
     """An interval without its unit."""
     if ends is None:
         return "[no interval]"
-    return log_odds_interval(ends) if scale is Scale.LOG_ODDS else points_interval(ends)
+    if scale is Scale.LOG_ODDS:
+        return log_odds_interval(ends)
+    return similarity_interval(ends) if scale is Scale.SIMILARITY else points_interval(ends)
 
 
 def with_interval(value: float, ends: tuple[float, float] | None, scale: Scale, *, per_tenfold: bool) -> str:
@@ -84,7 +97,7 @@ def with_interval(value: float, ends: tuple[float, float] | None, scale: Scale, 
 
 def threshold(value: float, scale: Scale, *, per_tenfold: bool) -> str:
     """A smallest effect of interest, for instance `1.0 points per tenfold`."""
-    shown = 100 * value if scale is Scale.ACCURACY else value
+    shown = 100 * value if scale in (Scale.ACCURACY, Scale.DISTANCE) else value
     return (
         f"{shown:.1f} {unit(scale, per_tenfold=per_tenfold)}"
         if round(shown, 1) == round(shown, 6)
@@ -123,12 +136,14 @@ def verdict_sentence(claim: Claim, verdict: Verdict, num_points: int, *, interva
     words = _WORDS["direction" if claim.tolerance is None else "tolerance"]
     named = {name: phrase.format(least=least) for name, phrase in words.items()}
     phrase = _PHRASES_OF_ONE[verdict] if num_points == 1 else _PHRASES[claim.quantifier, verdict]
-    return phrase.format(**named, count=num_points, interval=interval, detail=detail)
+    what = "groups of models" if claim.measure.is_of_the_inside else "comparisons"
+    return phrase.format(**named, count=num_points, what=what, interval=interval, detail=detail)
 
 
-def scope_sentence(claim: Claim) -> str:
-    """For which scale the claim is made, and what no verdict there can say."""
-    return f"{scope_in_words(claim)}. {ONE_DRAW}" if claim.scope.init == PRETRAINED else scope_in_words(claim)
+def scope_sentence(claim: Claim, kinds: Collection[str] = ()) -> str:
+    """For which scale the claim is made, and what no verdict there can say; `kinds` are the ways that weights began here."""
+    is_of_given_weights = PRETRAINED in (claim.scope.init, *kinds)
+    return f"{scope_in_words(claim)}. {ONE_DRAW}" if is_of_given_weights else scope_in_words(claim)
 
 
 def scope_in_words(claim: Claim) -> str:
@@ -155,7 +170,7 @@ def scope_in_words(claim: Claim) -> str:
 
 
 def measure_in_words(claim: Claim) -> tuple[str, str]:
-    """What a claim measures, positive in its direction, and the unit on the accuracy scale."""
+    """What a claim measures, positive in its direction, and its unit."""
     ahead = FAMILY_NAMES[claim.ahead]
     other = FAMILY_NAMES["cnn" if claim.ahead == "vit" else "vit"]
     scope = claim.scope
@@ -174,13 +189,22 @@ def measure_in_words(claim: Claim) -> tuple[str, str]:
             f"gain of the {ahead} from pair {scope.baseline_pair} to pair {scope.pair} minus gain of the {other}"
         ),
         Measure.ACCURACY: f"accuracy of {scope.model} minus the published accuracy",
+        Measure.POSITION_SIMILARITY_GAP: (
+            "cosine similarity of two position embeddings in one row or column minus that of all other pairs, mean over seeds"
+        ),
+        Measure.ATTENTION_DISTANCE_RISE: (
+            "rise of the layers' mean attention distance from the lowest to the highest layer, by least squares, "
+            "beside the distance of uniform attention, mean over seeds"
+        ),
     }
-    return words[claim.measure], f"points {over}" if claim.measure.slope_over else "points"
+    own = unit(own_scale(claim), per_tenfold=False)
+    return words[claim.measure], f"{own} {over}" if claim.measure.slope_over else own
 
 
 _START = {
     "scratch": "trained from scratch",
     "upstream": "fine-tuned after pre-training",
     "pretrained": "these checkpoints",
+    "any": "however the weights began",
 }
 """How a scope begins: how weights begin."""

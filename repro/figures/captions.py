@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from repro.analysis.arms import contender
 from repro.analysis.results import Estimate, Gap, Group, Point
+from repro.analysis.statistics import Scale
+from repro.analysis.wording import number, unit
 from repro.formatting import FAMILY_NAMES, MINUS, count, percent, points, shortened
 
 HOW_TO_READ = "Line: mean over seeds; band or bar: 95 % interval over seeds and test images; faint dots: single seeds."
@@ -76,9 +78,9 @@ def _excludes_zero(estimate: Estimate) -> bool:
     return estimate.ci95 is not None and not estimate.ci95[0] <= 0 <= estimate.ci95[1]
 
 
-def point_in_words(point: Point) -> str:
-    """A claim's point, for instance `50 training images +15.4 points`."""
-    return f"{point.label} {points(point.accuracy.value, point.accuracy.ci95)} points"
+def point_in_words(point: Point, scale: Scale) -> str:
+    """A claim's point on its measure's own scale, for instance `50 training images +15.4 points`."""
+    return f"{point.label} {number(point.estimate.value, scale, point.estimate.ci95)} {unit(scale, per_tenfold=False)}"
 
 
 def row_label(point: Point) -> str:

@@ -3,18 +3,19 @@
 As the paper's figures 6 and 7 have it. Must not know where the panels stand. Read `inside_panels` first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any
 
 import numpy as np
 
-from repro.analysis.results import InsideRow
+from repro.analysis.inside_results import InsideRow
 from repro.figures.marks import HEIGHT, WIDTH, Style, draw_legend, legend_height
 from repro.figures.rasters import Raster, in_colour, sheet, signed_colours, smaller
 from repro.formatting import percent, pixels, similarity
 from repro.inside import Inside
+from repro.spec import Role
 from repro.svg import LIGHT, Figure, Sheet, finish
 
 MOST_BYTES = 110_000
@@ -60,11 +61,13 @@ class InsidePanel:
 
 
 def inside_panels(rows: Sequence[InsideRow], insides: Mapping[str, Inside]) -> tuple[InsidePanel, ...]:
-    """A panel for each data set and architecture, as far as they fit; every architecture once before any a second time."""
+    """A panel for each data set and architecture, as far as they fit; every architecture once before any a second time.
+
+    Of an arm's models that of the first seed which has left pictures: those of five say what those of one do.
+    """
     places: dict[tuple[str, str], list[InsideRow]] = {}
-    for row in rows:
-        if row.cell in insides:
-            places.setdefault((row.dataset, row.model), []).append(row)
+    for row in _of_first_seeds(row for row in rows if row.cell in insides and row.role is Role.STUDY):
+        places.setdefault((row.dataset, row.model), []).append(row)
     seen: dict[str, int] = {}
     order = []
     for place in places:
@@ -77,6 +80,15 @@ def inside_panels(rows: Sequence[InsideRow], insides: Mapping[str, Inside]) -> t
             break
         panels.append(panel)
     return tuple(panels)
+
+
+def _of_first_seeds(rows: Iterable[InsideRow]) -> list[InsideRow]:
+    first: dict[tuple[object, ...], InsideRow] = {}
+    for row in rows:
+        arm = (row.dataset, row.model, row.init, row.recipe, row.num_train_images)
+        if arm not in first or row.seed < first[arm].seed:
+            first[arm] = row
+    return list(first.values())
 
 
 def _compared(members: Sequence[InsideRow]) -> list[InsideRow]:

@@ -1,4 +1,4 @@
-"""One strip for each claim: every point on both scales, with the zero line and the thresholds.
+"""One strip for each claim: every point on each of its scales, with the zero line and the thresholds.
 
 Must not know other figures. Read `claim_strip` first.
 """
@@ -6,6 +6,8 @@ Must not know other figures. Read `claim_strip` first.
 from collections.abc import Callable
 
 from repro.analysis.results import ClaimResult, Estimate, Point
+from repro.analysis.rules import own_scale
+from repro.analysis.statistics import CONTRAST_SCALES, Scale
 from repro.figures.captions import point_in_words, row_label
 from repro.figures.marks import WIDTH, draw_strip_point
 from repro.spec import Claim
@@ -13,7 +15,7 @@ from repro.svg import LIGHT, Figure, Sheet, finish
 
 
 def claim_strip(result: ClaimResult, *, name: str) -> Figure | None:
-    """Every point of a claim on both scales; None where it has none."""
+    """Every point of a claim on both scales, or on the one that its measure has; None where it has no point."""
     if not result.points:
         return None
     labels = [row_label(point) for point in result.points]
@@ -21,21 +23,25 @@ def claim_strip(result: ClaimResult, *, name: str) -> Figure | None:
     rows, row_height = len(labels), max(34, 16 * max(label.count("\n") + 1 for label in labels))
     height = 62 + row_height * rows
     per_tenfold = " per tenfold" if result.claim.measure.slope_over else ""
+    own = own_scale(result.claim)
     with Sheet(WIDTH, height) as canvas:
-        scales: tuple[tuple[str, float, tuple[float, ...], Callable[[Point], Estimate]], ...] = (
-            (f"points{per_tenfold}", 100, _thresholds(result.claim), lambda point: point.accuracy),
-            (f"log-odds{per_tenfold}", 1, _thresholds_log_odds(result.claim), lambda point: point.log_odds),
-        )
+        label, factor = _AXES[own]
+        scales: list[_Panel] = [(f"{label}{per_tenfold}", factor, _thresholds(result.claim), lambda point: point.estimate)]
+        if own in CONTRAST_SCALES:
+            thresholds = _thresholds_log_odds(result.claim)
+            scales.append((f"log-odds{per_tenfold}", 1, thresholds, lambda point: point.log_odds))
         for column, (label, factor, thresholds, estimate_of) in enumerate(scales):
-            axes = canvas.add_axes((0.34 + 0.335 * column, 38 / height, 0.3, (height - 44) / height))
+            axes = canvas.add_axes(
+                (0.34 + 0.335 * column, 38 / height, 0.3 if len(scales) > 1 else 0.6, (height - 44) / height)
+            )
             axes.grid(visible=False)
             axes.axvline(0, color=LIGHT["ink"], linewidth=1.2)
             for threshold in thresholds:
                 axes.axvline(factor * threshold, color=LIGHT["muted"], linewidth=1, linestyle=(0, (2, 2)))
             for place, point in enumerate(result.points):
-                draw_strip_point(
-                    axes, rows - 1 - place, point, estimate_of(point), factor=factor, counts=point.in_scope or not any_inside
-                )
+                estimate, counts = estimate_of(point), point.in_scope or not any_inside
+                if estimate is not None:
+                    draw_strip_point(axes, rows - 1 - place, point, estimate, factor=factor, counts=counts)
             axes.set_ylim(-0.6, rows - 0.4)
             axes.locator_params(axis="x", nbins=4)
             axes.margins(x=0.12)
@@ -49,11 +55,26 @@ def claim_strip(result: ClaimResult, *, name: str) -> Figure | None:
         return finish(
             canvas,
             name=name,
-            title=f"{result.statement} Measured: " + "; ".join(point_in_words(point) for point in result.points),
-            description=f"Each row is one measured contrast, {direction}: left in percentage points, "
-            f"right in log-odds, with its 95 % interval. Solid line: zero. Dotted line: {marked}. "
-            "Hollow: convergence rule not met. Faint: outside the claim's scope.",
+            title=f"{result.statement} Measured: " + "; ".join(point_in_words(point, own) for point in result.points),
+            description=f"Each row is one {_rows_in_words(own, direction)}, with its 95 % interval. Solid line: zero. "
+            f"Dotted line: {marked}. Hollow: convergence rule not met. Faint: outside the claim's scope.",
         )
+
+
+_Panel = tuple[str, float, tuple[float, ...], Callable[[Point], Estimate | None]]
+"""Label of the axis, factor to its unit, thresholds, and which estimate of a point stands there."""
+_AXES = {
+    Scale.ACCURACY: ("points", 100.0),
+    Scale.SIMILARITY: ("cosine similarity", 1.0),
+    Scale.DISTANCE: ("% of uniform attention's distance", 100.0),
+}
+"""Label and factor of a measure's own unit."""
+
+
+def _rows_in_words(own: Scale, direction: str) -> str:
+    if own in CONTRAST_SCALES:
+        return f"measured contrast, {direction}: left in percentage points, right in log-odds"
+    return f"mean over the models of all seeds, {direction}, in {_AXES[own][0].replace('%', 'per cent')}"
 
 
 def _thresholds(claim: Claim) -> tuple[float, ...]:

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro.analysis.results import CellRow, ClaimResult, Results, Verdict
-from repro.analysis.wording import measure_in_words
+from repro.analysis.rules import own_scale
+from repro.analysis.statistics import Scale
+from repro.analysis.wording import bounds, measure_in_words
+from repro.analysis.wording import number as number_in_words
 from repro.catalog import Catalog
 from repro.datasets.glimpses import Glimpse
 from repro.figures import Figures
@@ -63,7 +66,11 @@ class LedgerEntry:
     measure: str
     """What is measured, in words."""
     unit: str
-    """Of the value on the accuracy scale."""
+    """Of the measured value."""
+    scale: Scale
+    """What the measured value is a number of."""
+    factor: float
+    """By which a threshold is multiplied to be in that unit."""
     decisive: str
     """Which of several points is quoted; empty where there is one."""
     has_faint_points: bool
@@ -149,7 +156,7 @@ def build_page(
         cell_anchors={row.id: f"cell-{number}" for number, row in enumerate(results.cells, 1)},
         training=training_rows(done),
         checks=convergence_checks(results.cells),
-        inside=inside_section(profile, results, figures.inside),
+        inside=inside_section(results, figures.inside),
         datasets=tuple(datasets_of(profile, catalog).values()),
         recipes=recipe_columns(profile, catalog),
         models=model_rows(profile, catalog, results.cells),
@@ -178,7 +185,7 @@ def render_html(page: Page, *, paper: bool = False) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS)
+    environment.filters.update(FILTERS | {"number": number_in_words, "bounds": bounds})
     environment.globals |= {
         "family_names": FAMILY_NAMES,
         "paper": paper,
@@ -223,6 +230,8 @@ def _entries(results: tuple[ClaimResult, ...], figures: tuple[Figure | None, ...
                 anchor=f"{kind}-{number}-entry",
                 measure=measure,
                 unit=unit,
+                scale=own_scale(result.claim),
+                factor=1 if own_scale(result.claim) is Scale.SIMILARITY else 100,
                 decisive=f"the {which} of {num_counting}" if num_counting > 1 else "",
                 has_faint_points=num_counting < len(result.points),
             )

@@ -6,11 +6,12 @@ Must not know how anything was measured. Read `inside_section` first.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from repro.analysis.results import CellRow, InsideRow, Results
+from repro.analysis.inside_results import InsideArm
+from repro.analysis.results import CellRow, Results
 from repro.figures import InsidePanel
 from repro.inside import is_looked_into
 from repro.records import CellStatus
-from repro.spec import Profile
+from repro.spec import Role
 
 SMALL_SHARE = 0.05
 """Of shuffles that reach a value, where it is called more than chance."""
@@ -28,10 +29,11 @@ class Extent:
 class InsideSection:
     """The section's content."""
 
-    first_seed: int
     num_planned: int
-    """Cells of the profile that are to be looked into."""
-    rows: tuple[InsideRow, ...]
+    """Cells of the study that are to be looked into."""
+    num_models: int
+    """Of these, such as were."""
+    arms: tuple[InsideArm, ...]
     without: tuple[CellRow, ...]
     """Finished ones among them that have left nothing to look at."""
     panels: tuple[InsidePanel, ...]
@@ -52,20 +54,20 @@ class InsideSection:
     """The lowest layer's widest head, as a share of the distance of uniform attention."""
 
 
-def inside_section(profile: Profile, results: Results, panels: tuple[InsidePanel, ...]) -> InsideSection:
-    """Arrange what was looked into; the section stands in every report, and says what is missing."""
-    rows = results.inside
+def inside_section(results: Results, panels: tuple[InsidePanel, ...]) -> InsideSection:
+    """Arrange what was looked into; the section stands in every report, and says what is missing.
+
+    The longer runs of the convergence check are looked into for the claims only, and left out here.
+    """
+    rows = [row for row in results.inside if row.role is Role.STUDY]
     seen = {row.cell for row in rows}
-    planned = [
-        row
-        for row in results.cells
-        if is_looked_into(role=row.role, family=row.family, seed=row.seed, first_seed=profile.first_seed, is_probe=row.is_probe)
-    ]
+    study = [row for row in results.cells if row.role is Role.STUDY]
+    planned = [row for row in study if is_looked_into(role=row.role, family=row.family, is_probe=row.is_probe)]
     rises = [row.distance_slope for row in rows if row.distance_slope is not None]
     return InsideSection(
-        first_seed=profile.first_seed,
         num_planned=len(planned),
-        rows=rows,
+        num_models=len(rows),
+        arms=results.inside_arms,
         without=tuple(row for row in planned if row.status is CellStatus.DONE and row.id not in seen),
         panels=panels,
         num_undrawn=len({(row.dataset, row.model) for row in rows}) - len(panels),

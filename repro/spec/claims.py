@@ -13,7 +13,7 @@ from repro.spec.base import Family, Fraction, Name, Spec
 
 
 class Measure(StrEnum):
-    """What a claim measures; `repro.analysis.claims` turns each into contrasts of accuracies."""
+    """What a claim measures; `repro.analysis.points` turns each into contrasts of accuracies, or looks into single models."""
 
     FAMILY_GAP = "family-gap"
     """Accuracy of the family named `ahead` minus that of the other, at each training-set size."""
@@ -36,6 +36,16 @@ class Measure(StrEnum):
     ACCURACY = "accuracy"
     """Accuracy of the scope's model minus the published accuracy, at each size; judged by a tolerance."""
 
+    POSITION_SIMILARITY_GAP = "position-similarity-gap"
+    """Mean cosine similarity of a ViT's position embeddings in one row or column minus that of all other pairs of patches."""
+    ATTENTION_DISTANCE_RISE = "attention-distance-rise"
+    """Rise of a ViT's mean attention distance from its lowest to its highest layer, in distances of uniform attention."""
+
+    @property
+    def is_of_the_inside(self) -> bool:
+        """Whether it is a statistic of one trained ViT's inside, and no contrast of accuracies."""
+        return self in (Measure.POSITION_SIMILARITY_GAP, Measure.ATTENTION_DISTANCE_RISE)
+
     @property
     def slope_over(self) -> Literal["training", "upstream", ""]:
         """Over which images the measure is a slope (per tenfold of them); empty for a difference."""
@@ -49,8 +59,10 @@ class Measure(StrEnum):
         return self in (Measure.RECIPE_GAIN, Measure.RECIPE_GAIN_GAP)
 
     @property
-    def inits(self) -> tuple[Literal["scratch", "upstream", "pretrained"], ...]:
+    def inits(self) -> tuple[Literal["scratch", "upstream", "pretrained", "any"], ...]:
         """How the weights may begin that it speaks of: a slope over upstream images needs upstream runs of several sizes."""
+        if self.is_of_the_inside:
+            return ("any",)
         if self.slope_over == "upstream":
             return ("upstream",)
         if self is Measure.PRETRAINING_GAIN_GAP:
@@ -72,8 +84,8 @@ class Measure(StrEnum):
 class Scope(Spec):
     """The scale for which a claim is made; outside it a measurement is an observation without verdict."""
 
-    init: Literal["scratch", "upstream", "pretrained"]
-    """Trained from random weights, fine-tuned from an upstream run, or from published weights (or a file's)."""
+    init: Literal["scratch", "upstream", "pretrained", "any"]
+    """Trained from random weights, fine-tuned from an upstream run, from published weights (or a file's), or however begun."""
     min_upstream_images: int = 0
     """Upstream images from which the claim is made."""
     max_images: int | None = None
@@ -137,7 +149,7 @@ class Claim(Spec):
     both_scales: bool
     """Whether accuracy and log-odds must agree before there is a verdict."""
     smallest_effect: Annotated[float, Field(ge=0)] = 0.0
-    """Smallest effect of interest as a fraction of accuracy (per tenfold for trends)."""
+    """Smallest effect of interest: a fraction of accuracy (per tenfold for trends), or in the unit of a ViT's inside."""
     smallest_effect_log_odds: Annotated[float, Field(ge=0)] = 0.0
     """The same in log-odds (per tenfold for trends)."""
     published_accuracy: Fraction | None = None
@@ -158,7 +170,7 @@ class Claim(Spec):
         if missing := [name for name in needed if name not in given]:
             raise ValueError(f"measure {measure.value!r} needs {_in_scope(missing)}")
         # A pair may stand beside every measure of two families.
-        taken = {*needed, *(() if "model" in needed else ("pair",))}
+        taken = {*needed, *(() if "model" in needed or measure.is_of_the_inside else ("pair",))}
         if extra := [name for name in given if name not in taken]:
             raise ValueError(f"measure {measure.value!r} takes no {_in_scope(extra)}")
         if self.scope.init not in (inits := measure.inits):
@@ -176,6 +188,18 @@ class Claim(Spec):
             raise ValueError(f"only measure 'accuracy' takes published_accuracy and tolerance, not {self.measure.value!r}")
         elif "smallest_effect" not in self.model_fields_set:
             raise ValueError(f"measure {self.measure.value!r} needs a smallest_effect, if only 0.0")
+        return self
+
+    @model_validator(mode="after")
+    def _one_inside_has_one_scale(self) -> Self:
+        if not self.measure.is_of_the_inside:
+            return self
+        if self.both_scales or self.smallest_effect_log_odds:
+            raise ValueError(
+                f"measure {self.measure.value!r} has no log-odds: no smallest effect there, and both_scales = false"
+            )
+        if self.ahead != "vit":
+            raise ValueError(f"measure {self.measure.value!r} speaks of ViTs: ahead = 'vit'")
         return self
 
     @model_validator(mode="after")

@@ -183,8 +183,6 @@ class Sweep:
                 looks_inside=is_looked_into(
                     role=entry.cell.role,
                     family=entry.cell.model.family,
-                    seed=entry.cell.seed,
-                    first_seed=self.context.profile.first_seed,
                     is_probe=entry.cell.recipe.is_probe,
                 ),
                 home=self.context.workspace.home,

@@ -13,6 +13,7 @@ import spine
 from repro.catalog import load_profile
 from repro.context import Context
 from repro.errors import ExitCode, NothingToVerify
+from repro.inside import read_inside, write_inside
 from repro.records import read_predictions, write_predictions
 from repro.report_files import read_results
 from repro.spec import ReferenceArm, ReferenceRun
@@ -53,6 +54,11 @@ def spoil(path: Path, change: Callable[[dict], object]) -> None:
     path.write_text(json.dumps(document))
 
 
+def on_the_inside(document: dict) -> dict:
+    (claim,) = [claim for claim in document["claims"] if claim["id"] == "positions-in-line-alike"]
+    return claim
+
+
 def differences(verification: Verification) -> dict[str, str]:
     """Lines of what differs by name."""
     found = [one for part in verification.parts for one in part.differences]
@@ -74,8 +80,8 @@ def test_an_intact_home_agrees_with_itself(context: Context) -> None:
     verification = verify(context)
     assert differences(verification) == {}
     assert verification.num_unfinished == 0
-    assert len(part_of(verification, "files of cells").comparisons) == 2 * spine.NUM_CELLS + 2 + 3
-    # Two cells keep their weights, three tell of the inside of their ViT.
+    assert len(part_of(verification, "files of cells").comparisons) == 2 * spine.NUM_CELLS + 2 + 7
+    # Two cells keep their weights; the ViTs of six, and of a check, are looked into.
     assert len(part_of(verification, "results.json").comparisons) > 500
     assert len(part_of(verification, "results.csv").comparisons) > 31 * spine.NUM_CELLS
     assert len(part_of(verification, "data sets").comparisons) == 2 * (2 + 4)
@@ -100,6 +106,10 @@ def test_an_intact_home_agrees_with_itself(context: Context) -> None:
         (lambda d: d.update(miniature=False), "miniature"),
         (lambda d: d.update(warnings=["All is well."]), "warnings[0]"),
         (lambda d: d.update(gaps=[]), "gaps["),
+        (lambda d: on_the_inside(d)["points"][0]["estimate"].update(value=0.9), "points[vit 0 40"),
+        (lambda d: on_the_inside(d).update(ci95=[0.1, 0.2]), ".ci95"),
+        (lambda d: d["inside"][0].update(similarity_difference=0.9), "].similarity_difference"),
+        (lambda d: d["inside_arms"][0].update(distance_slope=9.0), "].distance_slope"),
     ],
 )
 def test_a_changed_number_is_named(context: Context, change: Callable[[dict], object], name: str) -> None:
@@ -119,6 +129,15 @@ def test_a_changed_verdict_is_named_with_both(context: Context) -> None:
     assert claim["id"] in name
     assert name.endswith(".verdict")
     assert f"expected {claim['verdict']}, found {turned}" in line
+
+
+def test_a_look_that_was_changed_is_named_with_the_claim_that_rests_on_it(context: Context) -> None:
+    folder = spine.cell_dir(context.workspace.home, "dots.n40.tiny_vit.scratch.plain.s2")
+    write_inside(folder, replace(read_inside(folder), similarity_same_line=0.9))
+    found = differences(verify(context))
+    assert any(name.endswith(f"{folder.name}/inside.npz sha256") for name in found)
+    reason = next(line for name, line in found.items() if "positions-in-line-alike" in name and name.endswith(".reason"))
+    assert "not looked into" in reason and "dots.n40.tiny_vit.scratch.plain.s2" in reason
 
 
 def test_when_and_by_which_version_it_was_written_does_not_count(context: Context) -> None:

@@ -3,8 +3,8 @@
 Must not know statistics or pages. Read `gather` first.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -33,12 +33,12 @@ class Evidence:
     problems: tuple[str, ...]
     """What could not be read, for the user."""
     insides: dict[str, Inside]
-    """What the finished cells that were looked into have left, by cell id."""
+    """Of every arm of ViTs that were looked into what the first seed's cell has left, by cell id."""
 
 
 def gather(entries: list[PlannedCell], workspace: Workspace) -> Evidence:
     """Read the predictions of every finished cell; one whose predictions cannot be read counts as not done, and is named."""
-    outcomes, predictions, problems, insides = [], Predictions(), [], dict[str, Inside]()
+    outcomes, predictions, problems = [], Predictions(), []
     for entry in entries:
         status, reason, record = entry.status, entry.reason, entry.record
         # A cell that only serves to choose a learning rate is never tested, and so has no predictions.
@@ -51,17 +51,29 @@ def gather(entries: list[PlannedCell], workspace: Workspace) -> Evidence:
                 reason = error.message
         if status is CellStatus.PENDING and reason:
             problems.append(f"{entry.cell.id} does not count: {reason} `vitrepro run` runs it again.")
-        if record is not None and INSIDE in record.files_sha256:
-            try:
-                insides[entry.cell.id] = _inside(workspace.run_dir(entry.cell.id, record.fingerprint), record)
-            except CorruptFile as error:
-                problems.append(
-                    f"{entry.cell.id} counts, but is left out of all that is said of ViTs from within: {error.message}"
-                )
         outcomes.append(Outcome(row=outcome_row(entry.cell, entry.fingerprint, status, reason, record), record=record))
+    insides = _insides(outcomes, workspace, problems)
     return Evidence(outcomes=tuple(outcomes), predictions=predictions, problems=tuple(problems), insides=insides)
 
 
-def _inside(folder: Path, record: Record) -> Inside:
-    check_file(folder, record, INSIDE)
-    return read_inside(folder)
+def _insides(outcomes: Sequence[Outcome], workspace: Workspace, problems: list[str]) -> dict[str, Inside]:
+    """Of every arm the file of the first seed that can be read; what cannot be read is added to `problems`.
+
+    One an arm is all that is shown, and thousands of files are half a minute.
+    """
+    arms: dict[tuple[object, ...], list[Record]] = {}
+    for outcome in outcomes:
+        row, record = outcome.row, outcome.record
+        if record is not None and record.inside is not None and row.role is Role.STUDY:
+            arms.setdefault((row.dataset, row.model, row.init, row.recipe, row.num_train_images), []).append(record)
+    found = {}
+    for records in arms.values():
+        for record in sorted(records, key=lambda record: record.cell.seed):
+            folder = workspace.run_dir(record.cell.id, record.fingerprint)
+            try:
+                check_file(folder, record, INSIDE)
+                found[record.cell.id] = read_inside(folder)
+                break
+            except CorruptFile as error:
+                problems.append(f"The pictures of {record.cell.id} from within are left out: {error.message}")
+    return found

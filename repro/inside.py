@@ -1,6 +1,6 @@
-"""What `inside.npz` of a finished ViT cell holds: filters, position embeddings, attention.
+"""What a finished ViT cell tells of its inside: numbers in its record, pictures and what they come from in `inside.npz`.
 
-The one place that reads and writes it. The file is an extra: a cell without one is done all the same. Must not know how
+The one place that reads and writes the file. It is an extra: a cell without one is done all the same. Must not know how
 anything in it is found out (`models.inside`) or shown. Read `Inside` first.
 
 Shape letters: F filters, H height, W width, C channels, K positions along a side, G patches along a side, L layers, A heads of
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from repro.errors import CorruptFile
-from repro.spec import Family, Role
+from repro.spec import Family, Role, Spec
 from repro.workspace import replacing
 
 INSIDE = "inside.npz"
@@ -59,6 +59,42 @@ class Inside:
     """The pictures, at most `LARGEST_SIDE` pixels a side."""
     indices_I: npt.NDArray[np.int32]
     """Their places in the test set."""
+
+
+class InsideNumbers(Spec):
+    """What one trained ViT looks like from within, in numbers; one model, so without intervals. Distances are in pixels.
+
+    It stands in the cell's record, so that a report of thousands of cells opens the files of those alone that it shows.
+    """
+
+    patch_size: int
+    """Side of a patch, in pixels of what the model is given."""
+    num_images: int
+    """Test images that attention distances are means over."""
+    num_filter_components: int
+    """Principal components of the patch embedding's filters."""
+    num_leading_components: int
+    """How few of them hold 90 % of the variance."""
+    similarity_same_line: float
+    """Mean cosine similarity of the position embeddings of two patches in one row or column."""
+    similarity_elsewhere: float
+    """The same of all other pairs."""
+    similarity_difference: float
+    """The first minus the second."""
+    shuffle_share: float | None
+    """How often embeddings dealt out to the patches at random reach it, the true order counted; None without shuffles."""
+    distances: tuple[tuple[float, ...], ...]
+    """Mean attention distance of every head, layer by layer from the lowest."""
+    distance_slope: float | None
+    """Rise of the layers' mean from the lowest to the highest, by least squares; None for a single layer."""
+    uniform_distance: float
+    """What a head has that attends to all patches alike."""
+    narrowest_lowest: float
+    """Of the lowest layer's heads."""
+    widest_lowest: float
+    """Of the lowest layer's heads."""
+    top_quarter: float | None
+    """Share of rollout that the most attended quarter of the patches gets, mean over the pictures shown."""
 
 
 def is_looked_into(*, role: Role, family: Family, is_probe: bool) -> bool:

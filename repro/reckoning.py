@@ -42,7 +42,6 @@ def reckon(
         pairs=(catalog.pairs | {pair.name: pair for pair in profile.pair}).values(),
         answers=evidence.predictions,
         class_names={name: manifest.class_names for name, manifest in manifests.items()},
-        insides=evidence.insides,
         generated_at=generated_at,
     )
     warnings = [*results.warnings, *damaged, *_leaks(manifests), *evidence.problems, *problems]

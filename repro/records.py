@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from repro import documents
 from repro.documents import one_line, read_document, write_document
 from repro.errors import CorruptFile
+from repro.inside import InsideNumbers
 from repro.spec import Cell, Spec
 from repro.workspace import replacing, write_atomically
 
@@ -147,6 +148,8 @@ class Record(Spec):
     """UTC time of the end, ISO 8601."""
     files_sha256: dict[str, str]
     """Digests of the other files of the cell."""
+    inside: InsideNumbers | None = None
+    """What the trained ViT looks like from within; None where it was not looked into."""
 
 
 class Failure(Spec):

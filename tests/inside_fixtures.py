@@ -1,8 +1,11 @@
 """Made-up looks into ViTs for tests of analysis, figures and page: formulas, not measurements."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from repro.inside import Inside
+from repro.analysis.inside import numbers_of
+from repro.inside import Inside, InsideNumbers
 
 
 def made_up_inside(
@@ -42,3 +45,8 @@ def made_up_inside(
         images_IHWC=generator.integers(0, 256, (num_pictures, picture, picture, channels), dtype=np.uint8),
         indices_I=np.arange(num_pictures, dtype=np.int32),
     )
+
+
+def numbers(insides: Mapping[str, Inside]) -> dict[str, InsideNumbers]:
+    """What records would hold of these looks, by cell id."""
+    return {cell: numbers_of(inside) for cell, inside in insides.items()}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from inside_fixtures import made_up_inside
+from inside_fixtures import made_up_inside, numbers
 from report_fixtures import make_row, make_study
 
 from repro.analysis.inside import (
@@ -55,7 +55,7 @@ def test_the_true_order_is_one_of_the_shuffles() -> None:
 def test_rows_stand_in_the_order_of_the_cells_and_name_them() -> None:
     rows = [make_row(cell) for cell in make_study(num_seeds=1)]
     vits = [row for row in rows if row.family == "vit"]
-    found = inside_rows(rows, {row.id: made_up_inside() for row in reversed(vits)} | {"unknown": made_up_inside()})
+    found = inside_rows(rows, numbers({row.id: made_up_inside() for row in reversed(vits)} | {"unknown": made_up_inside()}))
     assert [row.cell for row in found] == [row.id for row in vits]
     first = found[0]
     assert (first.dataset, first.init, first.num_train_images) == (vits[0].dataset, vits[0].init, vits[0].num_train_images)
@@ -69,7 +69,7 @@ def test_rows_stand_in_the_order_of_the_cells_and_name_them() -> None:
 def test_an_arm_has_the_means_over_its_seeds_and_checks_are_in_none() -> None:
     rows = [row for row in (make_row(cell) for cell in make_study(num_seeds=3, upstream_sizes=())) if row.family == "vit"]
     insides = {row.id: made_up_inside(structure=0.1 * row.seed, rise=row.seed - 1.0) for row in rows}
-    looks = inside_rows(rows, insides)
+    looks = inside_rows(rows, numbers(insides))
     assert sum(look.role is Role.CONVERGENCE_CHECK for look in looks) == 1
     arms = inside_arms(looks)
     assert [arm.num_train_images for arm in arms] == [50, 150, 400, 1197]
@@ -82,7 +82,7 @@ def test_an_arm_has_the_means_over_its_seeds_and_checks_are_in_none() -> None:
 
 def test_of_single_layers_there_is_no_mean_slope() -> None:
     rows = [row for row in (make_row(cell) for cell in make_study(sizes=(50,), num_seeds=2)) if row.family == "vit"]
-    [*_, arm] = inside_arms(inside_rows(rows, {row.id: made_up_inside(layers=1) for row in rows}))
+    [*_, arm] = inside_arms(inside_rows(rows, numbers({row.id: made_up_inside(layers=1) for row in rows})))
     assert arm.distance_slope is None and arm.num_seeds == 2
 
 
@@ -94,11 +94,11 @@ def test_a_claims_rise_is_free_of_pixels_and_what_is_not_there_has_no_statistic(
     ][:1]
 
     def statistics(**options: object) -> list[float | None]:
-        [look] = inside_rows([row], {row.id: made_up_inside(**options)})  # type: ignore[arg-type]
+        [look] = inside_rows([row], numbers({row.id: made_up_inside(**options)}))  # type: ignore[arg-type]
         return [inside_statistic(look, scale) for scale in (Scale.SIMILARITY, Scale.DISTANCE)]
 
     assert statistics(rise=1.5) == pytest.approx([0.3, 1.5 / 4], rel=1e-5)
     assert statistics(layers=1) == [pytest.approx(0.3), None]
-    [look] = inside_rows([row], {row.id: made_up_inside()})
+    [look] = inside_rows([row], numbers({row.id: made_up_inside()}))
     single_patch = look.model_copy(update={"uniform_distance": 0.0})
     assert [inside_statistic(single_patch, scale) for scale in (Scale.SIMILARITY, Scale.DISTANCE)] == [None, None]

@@ -148,14 +148,31 @@ def test_each_way_the_weights_began_is_a_point_at_the_largest_sizes_only() -> No
     assert "in each of 3 groups of models; weakest: 1,000 training images, +0.210" in result.reason
 
 
-def test_data_sets_recipes_and_vits_are_held_apart_and_probes_left_out() -> None:
+def test_all_vits_and_recipes_of_a_data_set_make_one_entry_and_probes_none() -> None:
     study = ToyStudy()
     for dataset, recipe, model in (("b", "plain", "vit"), ("a", "plain", "vit_b"), ("a", "plain", "vit"), ("a", "tune", "vit")):
         study.look_into(study.add(model, 100, [300] * 3, dataset=dataset, recipe=recipe), similarity=CLEAR[:3])
     study.add("vit", 100, [300] * 3, dataset="a", recipe="probe", is_probe=True)
     study.add("cnn", 100, [300] * 3, dataset="c")
-    found = [(result.dataset, result.recipe, result.vit) for result in held(POSITIONS, study)]
-    assert found == [("a", "plain", "vit"), ("a", "plain", "vit_b"), ("a", "tune", "vit"), ("b", "plain", "vit")]
+    first, second = held(POSITIONS, study)
+    assert (first.dataset, first.recipe, first.vit) == ("a", "plain and tune", "vit and vit_b")
+    assert [point.label for point in first.points] == [
+        "100 training images, vit, plain",
+        "100 training images, vit, tune",
+        "100 training images, vit_b, plain",
+    ]
+    assert (second.dataset, second.recipe, [point.label for point in second.points]) == ("b", "plain", ["100 training images"])
+
+
+def test_an_architecture_that_cannot_be_looked_into_is_left_to_the_section_where_another_could_be() -> None:
+    study = ToyStudy()
+    study.look_into(study.add("vit", 100, [300] * 3), similarity=CLEAR[:3])
+    study.add("vit_b", 100, [300] * 3)
+    [result] = held(POSITIONS, study)
+    assert result.verdict is Verdict.SUPPORTED and [point.models for point in result.points] == [""]
+    study.insides.clear()
+    [result] = held(POSITIONS, study)
+    assert result.verdict is Verdict.INCONCLUSIVE and "not looked into" in result.reason
 
 
 def test_given_weights_are_said_to_be_one_draw() -> None:

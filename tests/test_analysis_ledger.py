@@ -43,10 +43,10 @@ def test_the_miniature_shows_its_claims_the_inside_last_and_one_observation_and_
         "gap-narrows-with-data",
         "pretraining-helps-vit-more",
         "more-upstream-images-help",
-        *["positions-in-line-alike"] * 2,
-        *["attention-distance-rises"] * 2,
+        "positions-in-line-alike",
+        "attention-distance-rises",
     ]
-    assert [claim.recipe for claim in results.claims[4:6]] == ["micro-finetune", "micro-scratch"]
+    assert {claim.recipe for claim in results.claims[4:]} == {"micro-finetune and micro-scratch"}
     assert [claim.id for claim in results.observations] == ["vit-overtakes-at-scale"]
     assert results.warnings == ()
 

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from inside_fixtures import made_up_inside
+from inside_fixtures import made_up_inside, numbers
 from PIL import Image
 from report_fixtures import make_row, make_study
 
@@ -24,7 +24,7 @@ def opened(uri: str) -> Image.Image:
 def study(**options: object) -> tuple[list[object], dict[str, Inside]]:
     rows = [make_row(cell) for cell in make_study(num_seeds=1) if cell.role is Role.STUDY and cell.model.family == "vit"]
     insides = {row.id: made_up_inside(**options) for row in rows}  # type: ignore[arg-type]
-    return list(inside_rows(rows, insides)), insides
+    return list(inside_rows(rows, numbers(insides))), insides
 
 
 def test_a_sheet_has_its_tiles_where_they_belong_and_gaps_that_let_the_page_through() -> None:
@@ -111,7 +111,7 @@ def test_rollout_darkens_what_is_not_attended_to() -> None:
 def inside_rows_of(rows: list[object], insides: dict[str, Inside]) -> list[object]:
     wanted = {row.cell for row in rows}  # type: ignore[attr-defined]
     made = [make_row(cell) for cell in make_study(num_seeds=1)]
-    return list(inside_rows([row for row in made if row.id in wanted], insides))
+    return list(inside_rows([row for row in made if row.id in wanted], numbers(insides)))
 
 
 def test_large_pictures_stay_within_what_they_may_weigh_and_each_architecture_comes_first() -> None:
@@ -121,7 +121,7 @@ def test_large_pictures_stay_within_what_they_may_weigh_and_each_architecture_co
             cells = make_study(num_seeds=1, dataset=dataset, vit=vit)
             made = [make_row(cell) for cell in cells if cell.role is Role.STUDY and cell.model.family == "vit"]
             insides |= {row.id: made_up_inside(side=14, channels=3, patch=16, picture=64, num_pictures=8) for row in made}
-            rows += inside_rows(made, insides)
+            rows += inside_rows(made, numbers(insides))
     panels = inside_panels(rows, insides)
     assert 1 <= len(panels) < 6
     assert sum(panel.size_bytes for panel in panels[:-1]) < MOST_BYTES

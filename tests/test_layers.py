@@ -31,6 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 SIDEWAYS = {
     ("workspace", "errors"): "a home that cannot be written is a user's problem, told as one",
     ("workspace", "container"): "what to do about it differs inside a container",
+    ("records", "inside"): "the record holds the numbers of the look, and how a look is kept stands in one place",
     ("__main__", "cli"): "`python -m repro` is the command",
 }
 """The imports within one layer that are allowed, with the reason."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import spine
-from inside_fixtures import made_up_inside
+from inside_fixtures import made_up_inside, numbers
 from report_fixtures import HOSTILE, make_profile, make_results, make_study
 
 from repro.analysis.claims import evaluate
@@ -37,7 +37,7 @@ def looked_into(results: Results, **options: object) -> tuple[Results, dict[str,
         if row.status is CellStatus.DONE and is_looked_into(role=row.role, family=row.family, is_probe=row.is_probe)
     ]
     insides = {row.id: made_up_inside(**options) for row in rows}  # type: ignore[arg-type]
-    return with_rows(results, inside_rows(results.cells, insides)), insides
+    return with_rows(results, inside_rows(results.cells, numbers(insides))), insides
 
 
 def with_rows(results: Results, rows: tuple[InsideRow, ...]) -> Results:
@@ -46,7 +46,7 @@ def with_rows(results: Results, rows: tuple[InsideRow, ...]) -> Results:
 
 def with_claims(results: Results, insides: dict[str, Inside], *, claims: tuple[str, ...] = ON_THE_INSIDE) -> Results:
     """The results with what the ledger says of the looks, put behind their other claims."""
-    rows = inside_rows(results.cells, insides)
+    rows = inside_rows(results.cells, numbers(insides))
     predictions = {
         row.id: np.arange(600) < 600 * (row.test_accuracy or 0.0)
         for row in results.cells
@@ -174,27 +174,30 @@ def test_a_file_that_is_not_what_the_record_says_is_a_warning_and_costs_nothing_
         record = read_record(folder)
         assert record is not None
         digests = {name: digest for name, digest in record.files_sha256.items() if name != INSIDE}
-        write_record(folder, record.model_copy(update={"files_sha256": digests}))
+        write_record(folder, record.model_copy(update={"files_sha256": digests, "inside": None}))
     entries = list(context.plan().cells)
     evidence = gather(entries, context.workspace)
-    assert len(evidence.insides) == 6 and len(evidence.predictions) == spine.NUM_CELLS
+    # Of each of three arms one seed's file is read; where the first cannot be, the second takes its place.
+    assert {cell.rpartition(".")[2] for cell in evidence.insides} == {"s1", "s2"} and len(evidence.insides) == 3
+    assert len(evidence.predictions) == spine.NUM_CELLS
     assert all(outcome.row.status is CellStatus.DONE for outcome in evidence.outcomes)
     paths = report(context, with_pdf=False)
     html = paths.html.read_text()
-    assert "1\u00a0further finished ViT left nothing to look at" in html
-    if damage == "unknown":
-        assert evidence.problems == ()
-    else:
-        (problem,) = evidence.problems
-        assert str(path) in problem and "left out of all that is said of ViTs from within" in problem
-        assert any(problem in line for line in lines)
-        assert path.name in html.partition('id="warnings"')[2]
     [claim] = [
         result
         for result in Results.model_validate_json(paths.json.read_text()).claims
-        if result.id == "positions-in-line-alike" and any(point.num_train_images == 40 for point in result.points)
+        if result.id == "positions-in-line-alike"
     ]
-    assert "not looked into" in claim.reason and "dots.n40.tiny_vit.scratch.plain.s1" in claim.reason
+    if damage == "unknown":
+        assert evidence.problems == ()
+        assert "1\u00a0further finished ViT left nothing to look at" in html
+        assert "not looked into" in claim.reason and "dots.n40.tiny_vit.scratch.plain.s1" in claim.reason
+    else:
+        (problem,) = evidence.problems
+        assert str(path) in problem and "The pictures of dots.n40.tiny_vit.scratch.plain.s1 from within" in problem
+        assert any(problem in line for line in lines)
+        assert path.name in html.partition('id="warnings"')[2]
+        assert "left nothing to look at" not in html and "not looked into" not in claim.reason, "numbers are in the record"
 
 
 def varied(results: Results) -> tuple[Results, dict[str, Inside]]:
@@ -202,7 +205,7 @@ def varied(results: Results) -> tuple[Results, dict[str, Inside]]:
     results, insides = looked_into(results)
     seeds = {row.id: row.seed for row in results.cells}
     insides = {cell: made_up_inside(structure=0.3 + 0.01 * seeds[cell], rise=0.1 * seeds[cell] - 0.3) for cell in insides}
-    return with_claims(with_rows(results, inside_rows(results.cells, insides)), insides), insides
+    return with_claims(with_rows(results, inside_rows(results.cells, numbers(insides))), insides), insides
 
 
 def page_of(results: Results, insides: dict[str, Inside], *, paper: bool = False) -> str:
@@ -213,16 +216,11 @@ def page_of(results: Results, insides: dict[str, Inside], *, paper: bool = False
 
 def test_the_section_leads_to_the_ledgers_entries_and_says_what_they_found() -> None:
     results, insides = varied(make_results(make_study()))
-    assert [result.verdict for result in results.claims[3:]] == [
-        Verdict.SUPPORTED, Verdict.SUPPORTED, Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE,
-    ]  # fmt: skip
+    assert [result.verdict for result in results.claims[3:]] == [Verdict.SUPPORTED, Verdict.INCONCLUSIVE]
     markup = section_of(results, insides)
     assert SEEN not in markup and "The first two statements stand in the ledger, with interval and verdict" in markup
     links = re.findall(r'<a href="#(claim-\d+-entry)">(\w+)</a>, (\S+ [^.<]*)', markup)
-    assert [(anchor, verdict) for anchor, verdict, _ in links] == [
-        ("claim-4-entry", "supported"), ("claim-5-entry", "supported"),
-        ("claim-6-entry", "inconclusive"), ("claim-7-entry", "inconclusive"),
-    ]  # fmt: skip
+    assert [found[:2] for found in links] == [("claim-4-entry", "supported"), ("claim-5-entry", "inconclusive")]
     assert "+0.330 in cosine similarity [+0.310, +0.350]" in markup
     assert "0.0 % of uniform attention&#39;s distance [\u22124.9, +4.9]" in markup
     page = page_of(results, insides)
@@ -237,7 +235,8 @@ def test_the_ledger_has_their_units_and_no_log_odds_for_them(paper: bool) -> Non
     assert "log-odds" not in entry and "percentage points" not in entry and "Accuracy (" not in entry
     assert '<b class="value">+0.330 in cosine similarity</b> 95 % interval [+0.310, +0.350], 5 seeds' in entry
     assert "Mean, in cosine similarity</th>" in entry and "over seeds alone" in page
-    overview = page.partition('<table class="overview">')[2].partition("</table>")[0]
+    several = results.model_copy(update={"claims": (*results.claims, *results.claims[3:])})
+    overview = page_of(several, insides, paper=paper).partition('<table class="overview">')[2].partition("</table>")[0]
     assert "Measured (points, or as named)" in overview and "+0.330 in cosine similarity</td>" in overview
 
 
@@ -259,6 +258,6 @@ def _of(results: Results, verdict: Verdict, number: int) -> ClaimResult:
 
 def test_many_entries_are_counted() -> None:
     results, insides = varied(make_results(make_study()))
-    several = results.model_copy(update={"claims": (*results.claims[:3], *results.claims[3:5] * 4)})
+    several = results.model_copy(update={"claims": (*results.claims[:3], *results.claims[3:4] * 8)})
     markup = section_of(several, insides)
     assert 'In the <a href="#claim-4-entry">ledger</a> it is supported in 8 of 8 entries.' in markup

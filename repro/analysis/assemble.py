@@ -21,7 +21,6 @@ from repro.analysis.results import CellRow, Estimate, Gap, Group, Outcome, Resul
 from repro.analysis.statistics import Arm, Correctness, Scale, estimate
 from repro.analysis.study import Study, index_study, row_order
 from repro.analysis.wording import listing
-from repro.inside import Inside
 from repro.records import CellStatus, Environment, Record
 from repro.spec import Cell, Claim, PairSpec, Profile
 
@@ -38,19 +37,18 @@ def assemble(
     pairs: Iterable[PairSpec] = (),
     answers: Answers | None = None,
     class_names: Mapping[str, Sequence[str]] | None = None,
-    insides: Mapping[str, Inside] | None = None,
     generated_at: str,
 ) -> Results:
     """All results of a profile, the same whatever the order of `outcomes`.
 
     `predictions` maps the id of each done cell to bool (I,), whether each test image was classified correctly; `pairs` are
     those that catalogue and profile declare; without `answers` (and `class_names` by data set) errors are not compared;
-    `insides` are what cells that were looked into have left, by cell id; `generated_at` is UTC, ISO 8601. Unfinished matrices,
-    single seeds and single families are no error: what cannot be said is left out and the warnings say so.
+    `generated_at` is UTC, ISO 8601. Unfinished matrices, single seeds and single families are no error: what cannot be said is
+    left out and the warnings say so.
     """
     ordered = sorted(outcomes, key=lambda outcome: row_order(outcome.row))
     rows = tuple(outcome.row for outcome in ordered)
-    looks = inside_rows(rows, insides or {})
+    looks = inside_rows(rows, {one.row.id: one.record.inside for one in ordered if one.record and one.record.inside})
     study = index_study(rows, predictions, pairs, looks)
     ledger = hold_claims(claims, study, profile)
     records = [outcome.record for outcome in ordered if outcome.record is not None]

@@ -1,7 +1,7 @@
 """What the paper says of a ViT's inside, as numbers of one model: position embeddings, filters, attention distance, rollout.
 
 Of two of them the ledger makes claims, with an interval over seeds (`repro.analysis.inside_points`). Must not know files or
-pages. Read `inside_rows` first.
+pages. Read `numbers_of` first.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from repro.analysis.inside_results import InsideArm, InsideRow
 from repro.analysis.results import CellRow
 from repro.analysis.statistics import Scale
-from repro.inside import Inside
+from repro.inside import Inside, InsideNumbers
 from repro.spec import Role
 
 MOST_OF_VARIANCE = 0.9
@@ -22,14 +22,12 @@ QUARTER = 0.25
 """Share of the patches whose attention is added up."""
 
 
-def inside_rows(rows: Iterable[CellRow], insides: Mapping[str, Inside]) -> tuple[InsideRow, ...]:
-    """The statistics of every cell that was looked into, in the order of `rows`."""
-    return tuple(_row(row, insides[row.id]) for row in rows if row.id in insides)
+def inside_rows(rows: Iterable[CellRow], numbers: Mapping[str, InsideNumbers]) -> tuple[InsideRow, ...]:
+    """The numbers of every cell that was looked into, in the order of `rows`."""
+    return tuple(_row(row, numbers[row.id]) for row in rows if row.id in numbers)
 
 
-def _row(row: CellRow, inside: Inside) -> InsideRow:
-    lowest_A = inside.distances_LA[0]
-    difference = inside.similarity_same_line - inside.similarity_elsewhere
+def _row(row: CellRow, numbers: InsideNumbers) -> InsideRow:
     return InsideRow(
         cell=row.id,
         role=row.role,
@@ -40,6 +38,15 @@ def _row(row: CellRow, inside: Inside) -> InsideRow:
         num_train_images=row.num_train_images,
         num_upstream_images=row.num_upstream_images,
         seed=row.seed,
+        **dict(numbers),
+    )
+
+
+def numbers_of(inside: Inside) -> InsideNumbers:
+    """What a look comes to, for the cell's record."""
+    lowest_A = inside.distances_LA[0]
+    difference = inside.similarity_same_line - inside.similarity_elsewhere
+    return InsideNumbers(
         patch_size=inside.patch_size,
         num_images=inside.num_images,
         num_filter_components=len(inside.variances_N),

@@ -3,11 +3,12 @@
 Must not know how a number is computed or drawn. Read `InsideRow` first.
 """
 
+from repro.inside import InsideNumbers
 from repro.spec import Role, Spec
 
 
-class InsideRow(Spec):
-    """What one trained ViT looks like from within, in numbers; one model, so without intervals. Distances are in pixels."""
+class InsideRow(InsideNumbers):
+    """The numbers of one trained ViT, and which it is."""
 
     cell: str
     role: Role
@@ -19,34 +20,6 @@ class InsideRow(Spec):
     num_train_images: int
     num_upstream_images: int
     seed: int
-    patch_size: int
-    """Side of a patch, in pixels of what the model is given."""
-    num_images: int
-    """Test images that attention distances are means over."""
-    num_filter_components: int
-    """Principal components of the patch embedding's filters."""
-    num_leading_components: int
-    """How few of them hold 90 % of the variance."""
-    similarity_same_line: float
-    """Mean cosine similarity of the position embeddings of two patches in one row or column."""
-    similarity_elsewhere: float
-    """The same of all other pairs."""
-    similarity_difference: float
-    """The first minus the second."""
-    shuffle_share: float | None
-    """How often embeddings dealt out to the patches at random reach it, the true order counted; None without shuffles."""
-    distances: tuple[tuple[float, ...], ...]
-    """Mean attention distance of every head, layer by layer from the lowest."""
-    distance_slope: float | None
-    """Rise of the layers' mean from the lowest to the highest, by least squares; None for a single layer."""
-    uniform_distance: float
-    """What a head has that attends to all patches alike."""
-    narrowest_lowest: float
-    """Of the lowest layer's heads."""
-    widest_lowest: float
-    """Of the lowest layer's heads."""
-    top_quarter: float | None
-    """Share of rollout that the most attended quarter of the patches gets, mean over the pictures shown."""
 
 
 class InsideArm(Spec):

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from repro.analysis.arms import ArmKey, contender
 from repro.analysis.checkpoints import accuracies, checkpoint_gaps, gain_pairs, model_pairs, upstream_gain_gaps
-from repro.analysis.inside_points import inside_points, single_vits
+from repro.analysis.inside_points import inside_points, vits_by_dataset
 from repro.analysis.pairs import Pair
 from repro.analysis.planned import FAMILY_TITLES, PlannedPoint, gap_point, in_scope, several, size_label
 from repro.analysis.slopes import family_gap_trends, upstream_trend_gaps, upstream_trends
@@ -27,12 +27,14 @@ def comparisons(claim: Claim, study: Study) -> list[Pair]:
     elif claim.measure is Measure.UPSTREAM_GAIN_GAP:
         found = gain_pairs(claim, study)
     elif claim.measure.is_of_the_inside:
-        found = single_vits(study)
+        found = vits_by_dataset(study, scope.recipes)
     else:
         found = [pair for pair in study.pairs if pair.kind == scope.init]
         found = [pair for pair in found if (scope.pair == pair.name if scope.pair else not pair.has_own_claims_only)]
     if scope.datasets:
         found = [pair for pair in found if pair.dataset in scope.datasets]
+    if claim.measure.is_of_the_inside:
+        return found
     if scope.recipes:
         return [pair for pair in found if pair.recipe in scope.recipes]
     return [pair for pair in found if claim.measure.compares_recipes or pair.recipe not in study.probes]

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from repro.analysis.inside import numbers_of
 from repro.datasets.device import PartImages
-from repro.inside import LARGEST_SIDE, write_inside
+from repro.inside import LARGEST_SIDE, InsideNumbers, write_inside
 from repro.models.inside import look_inside
 from repro.models.library_models import REFUSALS
 
@@ -31,8 +32,9 @@ def leave_inside(
     normalised_batch: Callable[[Tensor], tuple[Tensor, Tensor]],
     *,
     log: Callable[[str], None],
-) -> None:
-    """Write `inside.npz` of a trained model; where it has another layout, or the look fails, say so in the log instead.
+) -> InsideNumbers | None:
+    """Write `inside.npz` of a trained model and return its numbers; where it has another layout, or the look fails, say so in
+    the log instead.
 
     `images` are the test images, of which `normalised_batch` gives what the model is given. Neither the model nor any random
     state is changed.
@@ -48,11 +50,13 @@ def leave_inside(
         found = look_inside(model, x_BCHW, images_IHWC=pictures, indices_I=shown.astype(np.int32))
         if isinstance(found, str):
             log(f"not looked into: {found}")
-        else:
-            write_inside(folder, found)
+            return None
+        write_inside(folder, found)
+        return numbers_of(found)
     except REFUSALS as error:
         # The cell is finished and good: a layout that is not what it looks like, or too little memory, must not take it away.
         log(f"not looked into: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        return None
 
 
 def _spread(number: int, wanted: int) -> npt.NDArray[np.int64]:

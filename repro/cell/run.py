@@ -144,9 +144,10 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
             _require_finite(on_train, on_test, training)
             write_predictions(folder, labels=np.asarray(pack.y_test), predicted=on_test.predicted_N.numpy())
         peak_bytes = peak_memory_bytes(device=job.device)
+        inside = None
         if job.looks_inside:
             given = _training_data(test_images, start, recipe, fit[:0], fit[:0], flip_keeps_label=False).normalised_batch
-            leave_inside(folder, model, test_images, given, log=log)
+            inside = leave_inside(folder, model, test_images, given, log=log)
     if job.keeps_weights:
         save_weights(model, folder / WEIGHTS)
     energy_j, energy_choices = energy_used(joules_before, joules_after, training, problem=meter.problem)
@@ -184,6 +185,7 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
         files_sha256={
             name: sha256_of(folder / name) for name in (PREDICTIONS, EPOCHS, WEIGHTS, INSIDE) if (folder / name).exists()
         },
+        inside=inside,
     )
     write_record(folder, record)
     if on_test is not None and on_train is not None:

@@ -3,6 +3,7 @@
 Must not know how anything is drawn, nor judge: verdicts are the ledger's. Read `scaling_title` first.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -88,7 +89,7 @@ def row_label(point: Point) -> str:
     family = f"{FAMILY_NAMES[point.family]}, " if point.family else ""
     first = "slope over training" if point.num_train_images is None else f"{count(point.num_train_images)} training"
     if point.models:
-        names = point.models.removeprefix("against ").split(" against ")
+        names = re.split(" against |, ", point.models.removeprefix("against "))
         return "\n".join((f"{family}{first}", *(line for name in names for line in _in_lines(name, 21))))
     if point.num_upstream_images is None:
         return f"{family}{first}\nslope over upstream"

@@ -13,14 +13,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from repro.analysis.inside import numbers_of
 from repro.analysis.results import CellRow
 from repro.datasets import Manifest, training_subset
 from repro.errors import CorruptFile, DataError, TrainingDiverged
 from repro.evidence import Evidence, gather
+from repro.inside import INSIDE, read_inside
 from repro.plan import PlannedCell, chosen_rate
 from repro.records import FAILURE, RECORD, CellStatus, Record, read_epochs, read_failure, read_predictions, read_record
 from repro.spec import CheckpointSpec, Role
-from repro.verification.comparisons import ABSENT, Part
+from repro.verification.comparisons import ABSENT, Part, compare_documents
 from repro.verification.packs import Labels, sha256_of
 from repro.workspace import Workspace
 
@@ -131,6 +133,7 @@ def _check_cell(found: FoundCells, around: Surroundings, entry: PlannedCell, rec
     _check_identity(found.records, f"{shown}/{RECORD}", around, entry, record)
     if entry.cell.role is Role.LR_SEARCH:
         return True
+    _check_inside(found.records, shown, record, folder)
     if "predictions.npz" not in record.files_sha256:
         found.files.compare(f"{shown}/{RECORD} files_sha256.predictions.npz", "a digest", ABSENT)
     try:
@@ -140,6 +143,18 @@ def _check_cell(found: FoundCells, around: Surroundings, entry: PlannedCell, rec
         return False
     _check_predictions(found.records, shown, around, record, labels, predicted)
     return True
+
+
+def _check_inside(part: Part, shown: Path, record: Record, folder: Path) -> None:
+    """The numbers of a ViT's inside follow from what was kept of it."""
+    if record.inside is None:
+        return
+    try:
+        computed = numbers_of(read_inside(folder))
+    except CorruptFile as error:
+        part.compare(f"{shown}/{INSIDE}", "what its numbers come from", error.message)
+        return
+    compare_documents(part, f"{shown}/{RECORD} inside", computed.model_dump(mode="json"), record.inside.model_dump(mode="json"))
 
 
 def _check_identity(part: Part, name: str, around: Surroundings, entry: PlannedCell, record: Record) -> None:

@@ -131,13 +131,22 @@ def test_a_changed_verdict_is_named_with_both(context: Context) -> None:
     assert f"expected {claim['verdict']}, found {turned}" in line
 
 
-def test_a_look_that_was_changed_is_named_with_the_claim_that_rests_on_it(context: Context) -> None:
+def test_a_look_that_was_changed_is_named_with_the_numbers_that_come_of_it(context: Context) -> None:
     folder = spine.cell_dir(context.workspace.home, "dots.n40.tiny_vit.scratch.plain.s2")
     write_inside(folder, replace(read_inside(folder), similarity_same_line=0.9))
     found = differences(verify(context))
     assert any(name.endswith(f"{folder.name}/inside.npz sha256") for name in found)
-    reason = next(line for name, line in found.items() if "positions-in-line-alike" in name and name.endswith(".reason"))
-    assert "not looked into" in reason and "dots.n40.tiny_vit.scratch.plain.s2" in reason
+    assert any(name.endswith("record.json inside similarity_difference") for name in found), found
+    (folder / "inside.npz").unlink()
+    assert any("what its numbers come from" in line for line in differences(verify(context)).values())
+
+
+def test_a_changed_number_of_a_look_is_named_with_the_claim_that_rests_on_it(context: Context) -> None:
+    folder = spine.cell_dir(context.workspace.home, "dots.n40.tiny_vit.scratch.plain.s2")
+    spoil(folder / "record.json", lambda d: d["inside"].update(similarity_difference=0.9))
+    found = differences(verify(context))
+    assert any(name.endswith("record.json inside similarity_difference") for name in found), found
+    assert any("positions-in-line-alike" in name and name.endswith(".measured") for name in found), found
 
 
 def test_when_and_by_which_version_it_was_written_does_not_count(context: Context) -> None:

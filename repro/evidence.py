@@ -48,16 +48,15 @@ def gather(entries: list[PlannedCell], workspace: Workspace) -> Evidence:
                 predictions[entry.cell.id] = read_predictions(workspace.run_dir(entry.cell.id, entry.fingerprint))
             except CorruptFile as error:
                 status, record = CellStatus.PENDING, None
-                reason = error.message
+                reason = workspace.without_home(error.message)
         if status is CellStatus.PENDING and reason:
             problems.append(f"{entry.cell.id} does not count: {reason} `vitrepro run` runs it again.")
         if record is not None and INSIDE in record.files_sha256:
             try:
                 insides[entry.cell.id] = _inside(workspace.run_dir(entry.cell.id, record.fingerprint), record)
             except CorruptFile as error:
-                problems.append(
-                    f"{entry.cell.id} counts, but is left out of the section on the inside of ViTs: {error.message}"
-                )
+                message = workspace.without_home(error.message)
+                problems.append(f"{entry.cell.id} counts, but is left out of the section on the inside of ViTs: {message}")
         outcomes.append(Outcome(row=outcome_row(entry.cell, entry.fingerprint, status, reason, record), record=record))
     return Evidence(outcomes=tuple(outcomes), predictions=predictions, problems=tuple(problems), insides=insides)
 

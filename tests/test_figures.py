@@ -126,7 +126,7 @@ def test_rows_of_a_claim_are_labelled_briefly() -> None:
     assert labels == {
         "1,197 training images",
         "50 training\n64,000 upstream",
-        "slope over training images",
+        "slope over\ntraining images",
         "ViT, 50 training\nslope over upstream",
     }
 

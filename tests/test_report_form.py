@@ -144,7 +144,8 @@ def test_hostile_names_reach_pdf_and_figures_as_text(tmp_path: Path) -> None:
     )
     assert said == [] and paths.pdf is not None
     pdf = pypdf.PdfReader(paths.pdf)
-    text = "".join(sheet.extract_text() for sheet in pdf.pages)
+    # pypdf leaves the first byte of each letter's code in the text of a font that has Han characters.
+    text = "".join(sheet.extract_text() for sheet in pdf.pages).replace("\x00", "")
     assert "<script>alert(1)</script>" in text.replace("\n", "") and "x" * 20 in text
     assert not any(key in str(pdf.trailer["/Root"]) for key in ("/JavaScript", "/OpenAction", "/AA"))
     for path in paths.figures:

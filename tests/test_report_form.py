@@ -173,3 +173,6 @@ def test_the_pdf_of_a_large_study_is_short_and_whole(tmp_path: Path) -> None:
     sections = [entry.title for part in pdf.outline if isinstance(part, list) for entry in part if not isinstance(entry, list)]
     assert "Full results" in titles + sections
     assert pdf.metadata is not None and pdf.metadata.title == "Vision Transformer against CNN: profile full"
+    root = pdf.trailer["/Root"]
+    assert root["/Lang"] == "en" and root["/MarkInfo"]["/Marked"], "readable aloud"
+    assert {sheet.mediabox.width < sheet.mediabox.height for sheet in pdf.pages} == {True}, "no page is turned"

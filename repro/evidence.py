@@ -48,7 +48,7 @@ def gather(entries: list[PlannedCell], workspace: Workspace) -> Evidence:
                 predictions[entry.cell.id] = read_predictions(workspace.run_dir(entry.cell.id, entry.fingerprint))
             except CorruptFile as error:
                 status, record = CellStatus.PENDING, None
-                reason = error.message
+                reason = workspace.without_home(error.message)
         if status is CellStatus.PENDING and reason:
             problems.append(f"{entry.cell.id} does not count: {reason} `vitrepro run` runs it again.")
         outcomes.append(Outcome(row=outcome_row(entry.cell, entry.fingerprint, status, reason, record), record=record))
@@ -75,5 +75,7 @@ def _insides(outcomes: Sequence[Outcome], workspace: Workspace, problems: list[s
                 found[record.cell.id] = read_inside(folder)
                 break
             except CorruptFile as error:
-                problems.append(f"The pictures of {record.cell.id} from within are left out: {error.message}")
+                problems.append(
+                    f"The pictures of {record.cell.id} from within are left out: {workspace.without_home(error.message)}"
+                )
     return found

@@ -7,7 +7,8 @@ as a quarter of the 95 % interval's width. Must not know what is measured, nor w
 import datetime
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from repro.spec import Family
 
@@ -174,7 +175,16 @@ def enumeration(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1] if parts else ""
 
 
-FILTERS: dict[str, Callable[..., str]] = {
+def arms(cell_ids: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Ids of cells, `arm.seed`, as arms with their seeds, in the order in which they are first named."""
+    found: dict[str, list[str]] = {}
+    for cell_id in cell_ids:
+        arm, _, seed = cell_id.rpartition(".")
+        found.setdefault(arm, []).append(seed)
+    return list(found.items())
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         percent,
@@ -197,6 +207,7 @@ FILTERS: dict[str, Callable[..., str]] = {
         utc,
         shortened,
         printable,
+        arms,
     )
 }
 """What the templates may use, by name."""

@@ -31,7 +31,8 @@ def gather_histories(outcomes: Sequence[Outcome], workspace: Workspace) -> Histo
                 check_file(folder, record, EPOCHS)
                 points = thinned(read_epochs(folder))
             except CorruptFile as error:
-                problems.append(f"The learning curve of {row.id} is not shown: {error.message} Its results count.")
+                message = workspace.without_home(error.message)
+                problems.append(f"The learning curve of {row.id} is not shown: {message} Its results count.")
                 continue
             if len(points) > 1:
                 histories.append(History(row=row, points=points))

@@ -116,7 +116,7 @@ def _write_pdf(path: Path, page: Page, *, generated_at: str, out: Callable[[str]
     logger.setLevel(logging.ERROR)
     try:
         with replacing(path) as temporary:
-            weasyprint.HTML(string=literal(dated)).write_pdf(temporary, pdf_identifier=b"vitrepro")
+            weasyprint.HTML(string=literal(dated)).write_pdf(temporary, pdf_identifier=b"vitrepro", pdf_tags=True)
     finally:
         logger.setLevel(level)
     return True

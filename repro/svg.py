@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from repro.formatting import printable
+from repro.slimming import NAMESPACE, slim
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,8 +32,6 @@ LIGHT = {
 FONT_SIZE = 12.5
 """CSS pixels, at the figure's own width."""
 
-_NAMESPACE = "http://www.w3.org/2000/svg"
-_LINK = "{http://www.w3.org/1999/xlink}href"
 _STYLE: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": LIGHT["muted"],
@@ -109,15 +108,13 @@ def finish(canvas: "Canvas", *, name: str, title: str, description: str) -> Figu
         warnings.simplefilter("ignore", UserWarning)
         metadata = {"Creator": None, "Date": None, "Format": None, "Type": None}
         canvas.savefig(buffer, format="svg", metadata=metadata)
-    ElementTree.register_namespace("", _NAMESPACE)
-    ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+    ElementTree.register_namespace("", NAMESPACE)
     root = ElementTree.fromstring(buffer.getvalue())  # noqa: S314 (matplotlib's own output)
-    for metadata_element in root.findall(f"{{{_NAMESPACE}}}metadata"):
+    for metadata_element in root.findall(f"{{{NAMESPACE}}}metadata"):
         root.remove(metadata_element)
-    _make_ids_unique(root, prefix=name)
-    _slim(root)
+    slim(root, prefix=name)
     _describe(root, name=name, title=printable(title), description=printable(description))
-    text = ElementTree.tostring(root, encoding="unicode")
+    text = ElementTree.tostring(root, encoding="unicode").replace(" />", "/>")
     for colour, value in LIGHT.items():
         text = text.replace(value, f"var(--{colour}, {value})")
     return Figure(name=name, title=title, description=description, svg=text)
@@ -155,98 +152,6 @@ def label_lines(axes: "Axes", labels: list[tuple[float, str, str]], *, at: float
         )
 
 
-_FONTS = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
-
-
-def _make_ids_unique(root: ElementTree.Element, *, prefix: str) -> None:
-    """Prefix ids that something refers to and drop the rest: several figures share one page."""
-    used = set()
-    for element in root.iter():
-        for key, value in element.attrib.items():
-            used.update(re.findall(r"url\(#([^)]+)\)", value))
-            if key == _LINK:
-                used.add(value.removeprefix("#"))
-    for element in root.iter():
-        identity = element.attrib.get("id")
-        if identity in used:
-            element.set("id", f"{prefix}-{identity}")
-        elif identity is not None:
-            del element.attrib["id"]
-        for key, value in element.attrib.items():
-            if key == _LINK:
-                element.set(key, f"#{prefix}-{value.removeprefix('#')}")
-            else:
-                element.set(key, re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", value))
-
-
-_TEXTS = frozenset(f"{{{_NAMESPACE}}}{tag}" for tag in ("text", "tspan", "title", "desc"))
-"""Elements whose white space counts."""
-_HOLDERS = (f"{{{_NAMESPACE}}}g", f"{{{_NAMESPACE}}}defs")
-"""Elements that show nothing of their own."""
-_PLACED = ("d", "x", "y", "width", "height", "transform", "points")
-"""Attributes that hold coordinates."""
-
-
-def _slim(root: ElementTree.Element) -> None:
-    """Take out what shows nothing, in place: most of matplotlib's markup, and a style rule that would reach into the page.
-
-    Groups without attributes, shapes without paint, indentation, decimals below a hundredth of a pixel, the font of each label.
-    """
-    root.attrib.pop("version", None)
-    root.set("style", f"stroke-linejoin: round; font-family: {_FONTS}")
-    for element in root.iter():
-        if element.tag not in _TEXTS:
-            element.text = None
-        for child in list(element):
-            if child.tag not in _TEXTS or element.tag not in _TEXTS:
-                child.tail = None
-            if child.tag == f"{{{_NAMESPACE}}}style" or child.get("style") == "fill: none":
-                element.remove(child)
-        for key in _PLACED:
-            if value := element.get(key):
-                element.set(key, re.sub(r"-?\d+\.\d+", _hundredths, value).replace("  ", " ").strip())
-        if element.get("transform", "").startswith("rotate(-0 "):
-            del element.attrib["transform"]
-        if element.tag in _TEXTS and "style" in element.attrib:
-            element.set("style", re.sub(r"font: ([\d.]+px) [^;]*", r"font-size: \1", element.get("style", "")))
-            element.set("style", re.sub(r"font-family: [^;]*;? ?", "", element.get("style", "")))
-    _splice_groups(root)
-
-
-def _splice_groups(element: ElementTree.Element) -> None:
-    """Put the children of each group without attributes in its place, join groups that are alike; what is empty goes."""
-    children: list[ElementTree.Element] = []
-    for child in list(element):
-        _splice_groups(child)
-        is_group = child.tag == _HOLDERS[0]
-        if not len(child) and child.tag in _HOLDERS:
-            continue
-        if is_group and child.attrib:
-            _share_style(child)
-        for part in child if is_group and not child.attrib else (child,):
-            before = children[-1] if children else None
-            if before is not None and before.tag == part.tag and before.attrib == part.attrib and part.tag in _HOLDERS:
-                before.extend(part)
-            else:
-                children.append(part)
-    element[:] = children
-
-
-def _share_style(group: ElementTree.Element) -> None:
-    """Put a style that all children have on their group, where it has none."""
-    [first, *others] = {part.get("style", "") for part in group}
-    # The opacity of a group is not that of its parts; that of their fill and stroke is.
-    if others or not first or "style" in group.attrib or re.search("(^| )opacity", first):
-        return
-    group.set("style", first)
-    for part in group:
-        part.attrib.pop("style", None)
-
-
-def _hundredths(number: re.Match[str]) -> str:
-    return f"{round(float(number.group()), 2) + 0:g}"  # plus zero: none is negative
-
-
 def _describe(root: ElementTree.Element, *, name: str, title: str, description: str) -> None:
     """Give the drawing a title and a description, and a size that follows its container."""
     for attribute in ("width", "height"):
@@ -254,6 +159,6 @@ def _describe(root: ElementTree.Element, *, name: str, title: str, description: 
     root.set("role", "img")
     root.set("aria-labelledby", f"{name}-title {name}-desc")
     for position, (tag, text) in enumerate((("title", title), ("desc", description))):
-        element = ElementTree.Element(f"{{{_NAMESPACE}}}{tag}", {"id": f"{name}-{tag}"})
+        element = ElementTree.Element(f"{{{NAMESPACE}}}{tag}", {"id": f"{name}-{tag}"})
         element.text = text
         root.insert(position, element)

@@ -59,6 +59,10 @@ class Workspace:
         """Report, figures and tables of the profile with slug `profile`."""
         return self.home / "report" / profile
 
+    def without_home(self, text: str) -> str:
+        """The text with paths in the home relative to it: a report is passed on, and where its maker's files lie is not."""
+        return text.replace(f"{self.home}{os.sep}", "")
+
 
 def resolve_home(option: str | None) -> Workspace:
     """The workspace of `--home`, else `$VITREPRO_HOME`, else `./vitrepro-home`. Creates nothing."""

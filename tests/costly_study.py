@@ -77,16 +77,16 @@ def made_up_history(row: CellRow, *, num_points: int = 300, dev: bool | None = N
     has_dev = row.role is Role.UPSTREAM if dev is None else dev
     points = []
     for number in range(1, num_points + 1):
-        progress = slow * number * steps / num_points / 700
+        progress, noise = slow * number * steps / num_points / 700, 1 + 0.03 * float(generator.normal())
         accuracy = goal * (1 - math.exp(-progress)) * (1 - 0.003 * float(generator.random()))
         points.append(
             EpochRow(
                 step=round(number * steps / num_points),
                 epoch=number / 3,
                 lr=0.001,
-                train_loss=2.5 * math.exp(-progress / 2) + 0.004 + 1.2 * (1 - goal),
+                train_loss=noise * (2.5 * math.exp(-progress / 2) + 0.004 + 1.2 * (1 - goal)),
                 train_accuracy=accuracy,
-                dev_loss=1.1 * math.exp(-progress / 3) + 0.4 if has_dev else None,
+                dev_loss=noise * (1.1 * math.exp(-progress / 3) + 0.4) if has_dev else None,
                 dev_accuracy=0.8 * accuracy if has_dev else None,
                 elapsed_s=number / 10,
             )

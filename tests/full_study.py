@@ -1,11 +1,9 @@
 """A made-up study in the shape of the profile `full`, judged by the real analysis: two data sets, recipes and upstream sizes.
 
-Accuracies come from formulas, not from training. As a script it writes the report: `python tests/full_study.py FOLDER`.
+Accuracies come from formulas, not from training. `costly_study` writes a report of it, `whole_study` of all that `full` plans.
 """
 
-import sys
 import zlib
-from pathlib import Path
 
 import numpy as np
 from toy_study import ToyStudy
@@ -15,9 +13,7 @@ from repro.analysis.results import Results
 from repro.analysis.statistics import Correctness
 from repro.catalog import load_catalog
 from repro.records import CellStatus
-from repro.rendering import write_report
 from repro.spec import CellBlock, Profile, Role
-from repro.workspace import Workspace
 
 SIZES = (500, 2500, 5000, 12500, 25000, 50000)
 STRONG_SIZES = (5000, 50000)
@@ -105,22 +101,3 @@ def full_results(study: ToyStudy) -> Results:
     claims = tuple(load_catalog().claims.values())
     results = assemble(PROFILE, study.outcomes, study.predictions, claims, generated_at="2026-01-31T12:34:56+00:00")
     return results
-
-
-def write(folder: Path) -> None:
-    """The report of the finished study, without its PDF."""
-    study = full_study()
-    labels = np.arange(NUM_IMAGES) % 10
-    predictions = {cell: (labels, np.where(correct, labels, labels + 1)) for cell, correct in study.predictions.items()}
-    paths = write_report(
-        workspace=Workspace(home=folder),
-        profile=PROFILE,
-        results=full_results(study),
-        labels_and_predictions=predictions,
-        out=lambda line: sys.stderr.write(line + "\n"),
-    )
-    sys.stdout.write(f"{paths.html}\n")
-
-
-if __name__ == "__main__":
-    write(Path(sys.argv[1]))

@@ -1,10 +1,7 @@
 """A made-up study of published checkpoints, judged by the real analysis: pairs of the catalogue, searches for a rate, probes.
 
-Accuracies come from formulas, not from training. As a script it writes the report: `python tests/published_study.py FOLDER`.
+Accuracies come from formulas, not from training. `costly_study` writes a report of it.
 """
-
-import sys
-from pathlib import Path
 
 import numpy as np
 from full_study import draw
@@ -14,9 +11,7 @@ from repro.analysis.assemble import assemble
 from repro.analysis.results import Results
 from repro.catalog import load_catalog
 from repro.records import CellStatus
-from repro.rendering import write_report
 from repro.spec import CellBlock, CheckpointSpec, Profile, Role
-from repro.workspace import Workspace
 
 SIZES = (500, 5000, 50000)
 DATASETS = ("cifar10", "cifar100")
@@ -151,22 +146,3 @@ def published_results(study: ToyStudy) -> Results:
         pairs=catalog.pairs.values(),
         generated_at="2026-01-31T12:34:56+00:00",
     )
-
-
-def write(folder: Path) -> None:
-    """The report of the finished study, with its PDF."""
-    study = published_study()
-    labels = np.arange(NUM_IMAGES) % 10
-    predictions = {cell: (labels, np.where(correct, labels, labels + 1)) for cell, correct in study.predictions.items()}
-    paths = write_report(
-        workspace=Workspace(home=folder),
-        profile=PROFILE,
-        results=published_results(study),
-        labels_and_predictions=predictions,
-        out=lambda line: sys.stderr.write(line + "\n"),
-    )
-    sys.stdout.write(f"{paths.html}\n")
-
-
-if __name__ == "__main__":
-    write(Path(sys.argv[1]))

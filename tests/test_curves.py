@@ -163,5 +163,6 @@ def test_a_damaged_log_is_a_warning_and_costs_its_own_curve(damage: str, tmp_pat
         path.write_text(text[:-20] if damage == "cut" else text.replace('"step":', '"step": '))
     found = gather_histories(outcomes, context.workspace)
     (problem,) = found.problems
-    assert cell in problem and str(path) in problem and "Its results count." in problem
+    assert cell in problem and str(path.relative_to(home)) in problem and "Its results count." in problem
+    assert str(home) not in problem, "a report is passed on"
     assert sum(map(len, found.places)) == sum(map(len, whole.places)) - 1

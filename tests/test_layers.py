@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "repro"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "container", "workspace"}),
     frozenset({"documents", "spec"}),
-    frozenset({"catalog", "profiles", "records", "inside", "formatting", "progress", "download"}),
+    frozenset({"catalog", "profiles", "records", "inside", "formatting", "progress", "download", "slimming"}),
     frozenset({"plan", "analysis", "hardware", "datasets", "weights", "models", "training", "svg", "messages"}),
     frozenset({"cell", "probe", "workers", "figures", "evidence", "headline", "histories", "report_files"}),
     frozenset({"forecast", "page", "reckoning"}),

@@ -84,6 +84,10 @@ def point_in_words(point: Point, scale: Scale) -> str:
     return f"{point.label} {number(point.estimate.value, scale, point.estimate.ci95)} {unit(scale, per_tenfold=False)}"
 
 
+LABEL_LENGTH = 24
+"""Letters of one line beside a strip, at most."""
+
+
 def row_label(point: Point) -> str:
     """A claim's point in a few short lines, for an axis: family and training images, then models or upstream images."""
     family = f"{FAMILY_NAMES[point.family]}, " if point.family else ""
@@ -93,7 +97,10 @@ def row_label(point: Point) -> str:
         return "\n".join((f"{family}{first}", *(line for name in names for line in _in_lines(name, 21))))
     if point.num_upstream_images is None:
         return f"{family}{first}\nslope over upstream"
-    return f"{family}{first}" + (f"\n{count(point.num_upstream_images)} upstream" if point.num_upstream_images else " images")
+    if point.num_upstream_images:
+        return f"{family}{first}\n{count(point.num_upstream_images)} upstream"
+    whole = f"{family}{first} images"
+    return whole if len(whole) <= LABEL_LENGTH else whole.replace(" training", "\ntraining")
 
 
 def _in_lines(name: str, length: int) -> list[str]:

@@ -11,7 +11,7 @@ from repro.analysis.arms import contender
 from repro.analysis.convergence import TRAINED_ACCURACY
 from repro.analysis.curves import History
 from repro.figures.captions import without_library
-from repro.figures.marks import FAMILY_COLOURS, WIDTH, Style, draw_legend, legend_height, styles_of
+from repro.figures.marks import FAMILY_COLOURS, WIDTH, Style, draw_dots, draw_legend, legend_height, styles_of
 from repro.formatting import FAMILY_NAMES, NBSP, count, loss, percent, shortened, threshold
 from repro.records import EpochRow
 from repro.spec import Family, Role
@@ -123,7 +123,8 @@ def _draw(upper: "Axes", lower: "Axes", history: History, style: Style) -> None:
         places = [point.step for point in on_dev]
         losses, accuracies = _dev_values(on_dev)
         for axes, values in ((upper, losses), (lower, accuracies)):
-            axes.plot(places, values, color=colour, linewidth=1, marker="o", markersize=3, alpha=0.55, markeredgewidth=0)
+            axes.plot(places, values, color=colour, linewidth=1, alpha=0.55)
+            draw_dots(axes, list(zip(places, values, strict=True)), colour, diameter=3, alpha=0.55)
 
 
 def _dev_values(points: Sequence[EpochRow]) -> tuple[list[float], list[float]]:

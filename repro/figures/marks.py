@@ -46,7 +46,7 @@ def draw_series(axes: "Axes", places: Sequence[float], groups: Sequence[Group], 
     """Mean, interval and seeds of one model's groups, in per cent."""
     family = groups[0].family
     colour = FAMILY_COLOURS[family]
-    _draw_dots(axes, [(place, 100 * seed) for place, group in zip(places, groups, strict=True) for seed in group.seeds], colour)
+    draw_dots(axes, [(place, 100 * seed) for place, group in zip(places, groups, strict=True) for seed in group.seeds], colour)
     bands = []
     for place, group in zip(places, groups, strict=True):
         if group.accuracy.ci95 is not None:
@@ -70,12 +70,14 @@ def draw_series(axes: "Axes", places: Sequence[float], groups: Sequence[Group], 
     )
 
 
-def _draw_dots(axes: "Axes", points: Sequence[tuple[float, float]], colour: str) -> None:
-    """Seeds as one path: lines without length whose round ends are dots. One path each would be most of the page."""
+def draw_dots(
+    axes: "Axes", points: Sequence[tuple[float, float]], colour: str, *, diameter: float = 4.5, alpha: float = 0.4
+) -> None:
+    """Many dots as one path: lines without length whose round ends are dots. One path each would be most of the page."""
     gap = float("nan")
     xs = [x for place, _ in points for x in (place, place, gap)]
     ys = [y for _, value in points for y in (value, value, gap)]
-    axes.plot(xs, ys, color=colour, linewidth=4.5, alpha=0.4, solid_capstyle="round")
+    axes.plot(xs, ys, color=colour, linewidth=diameter, alpha=alpha, solid_capstyle="round")
 
 
 def draw_estimates(
@@ -96,22 +98,34 @@ def draw_estimates(
     axes.plot(places, values, style.marker, **marks)
 
 
-def draw_strip_point(axes: "Axes", place: int, point: Point, estimate: Estimate, *, factor: float, counts: bool = True) -> None:
-    """One row of a claim's strip; hollow where the convergence rule is not met, faint where it does not count."""
-    alpha = 1.0 if counts else 0.4
-    colour = FAMILY_COLOURS[point.family] if point.family else LIGHT["ink"]
-    if estimate.ci95 is not None:
-        axes.plot([factor * bound for bound in estimate.ci95], [place] * 2, color=colour, linewidth=1.8, alpha=alpha)
-    axes.plot(
-        [factor * estimate.value],
-        [place],
-        FAMILY_MARKERS[point.family] if point.family else "D",
-        color=colour,
-        markersize=6.5,
-        markerfacecolor=colour if point.trained_enough else LIGHT["surface"],
-        markeredgecolor=colour,
-        alpha=alpha,
-    )
+def draw_strip(
+    axes: "Axes",
+    rows: Sequence[tuple[int, Point, Estimate]],
+    *,
+    factor: float,
+    counts: Callable[[Point], bool] = lambda _: True,
+) -> None:
+    """The points of a claim's strip, each at its height; hollow where the convergence rule is not met, faint where not counted.
+
+    First all intervals, then all marks: what is alike and stands together is one path in the drawing.
+    """
+    looks = [
+        (FAMILY_COLOURS[point.family] if point.family else LIGHT["ink"], 1.0 if counts(point) else 0.4) for _, point, _ in rows
+    ]
+    for (place, _, estimate), (colour, alpha) in zip(rows, looks, strict=True):
+        if estimate.ci95 is not None:
+            axes.plot([factor * bound for bound in estimate.ci95], [place] * 2, color=colour, linewidth=1.8, alpha=alpha)
+    for (place, point, estimate), (colour, alpha) in zip(rows, looks, strict=True):
+        axes.plot(
+            [factor * estimate.value],
+            [place],
+            FAMILY_MARKERS[point.family] if point.family else "D",
+            color=colour,
+            markersize=6.5,
+            markerfacecolor=colour if point.trained_enough else LIGHT["surface"],
+            markeredgecolor=colour,
+            alpha=alpha,
+        )
 
 
 def size_axis(axes: "Axes", sizes: Sequence[float], *, label: str, first: str = "") -> None:

@@ -9,7 +9,7 @@ from repro.analysis.results import ClaimResult, Estimate, Point
 from repro.analysis.rules import own_scale
 from repro.analysis.statistics import CONTRAST_SCALES, Scale
 from repro.figures.captions import point_in_words, row_label
-from repro.figures.marks import WIDTH, draw_strip_point
+from repro.figures.marks import WIDTH, draw_strip
 from repro.spec import Claim
 from repro.svg import LIGHT, Figure, Sheet, finish
 
@@ -38,10 +38,9 @@ def claim_strip(result: ClaimResult, *, name: str) -> Figure | None:
             axes.axvline(0, color=LIGHT["ink"], linewidth=1.2)
             for threshold in thresholds:
                 axes.axvline(factor * threshold, color=LIGHT["muted"], linewidth=1, linestyle=(0, (2, 2)))
-            for place, point in enumerate(result.points):
-                estimate, counts = estimate_of(point), point.in_scope or not any_inside
-                if estimate is not None:
-                    draw_strip_point(axes, rows - 1 - place, point, estimate, factor=factor, counts=counts)
+            estimates = [(rows - 1 - place, point, estimate_of(point)) for place, point in enumerate(result.points)]
+            drawn = [(place, point, estimate) for place, point, estimate in estimates if estimate is not None]
+            draw_strip(axes, drawn, factor=factor, counts=lambda point: point.in_scope or not any_inside)
             axes.set_ylim(-0.6, rows - 0.4)
             axes.locator_params(axis="x", nbins=4)
             axes.margins(x=0.12)

@@ -10,6 +10,8 @@ from repro.datasets.arrays import Images
 
 LARGEST_SIDE = 64
 """Pixels a side; larger images are made smaller, so that a page stays small."""
+NUM_COLOURS = 96
+"""Of one image. It halves the bytes; the colours of a photograph of 32 px are then off by 3 of 256 steps, which nobody sees."""
 
 
 def data_uri(image: Images) -> str:
@@ -19,6 +21,8 @@ def data_uri(image: Images) -> str:
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     if max(picture.size) > LARGEST_SIDE:
         picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BOX)
+    if picture.mode == "RGB":
+        picture = picture.quantize(NUM_COLOURS, kmeans=4, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

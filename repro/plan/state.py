@@ -175,5 +175,5 @@ def _state_on_disk(cell: Cell, fingerprint: str, workspace: Workspace) -> tuple[
             return CellStatus.DONE, "", record
         failure = read_failure(folder)
     except CorruptFile as error:
-        return CellStatus.PENDING, error.message, None
+        return CellStatus.PENDING, workspace.without_home(error.message), None
     return (CellStatus.FAILED, failure.message, None) if failure else (CellStatus.PENDING, "", None)

@@ -7,7 +7,7 @@ Every contender trains the same model on the same made-up images of CIFAR's shap
 They take turns, block by block, so that a drift of the machine hits all. A block begins by throwing away what a loader's
 processes made while others were on the clock; then come some untimed steps, then the timed ones, as many for every contender.
 Clocks wait for the device. How each is wired: `_bench_peers_libraries.py`; what it says: docs/bench-peers.md. The table goes to
-stdout, last; progress to stderr. Read `main` first, then `race`.
+stdout, last; progress to stderr. Read `measure` first, then `race`.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from _bench_peers_cases import SOURCE_SIZE, Setting, made_up_pack, prepare, shipped_cases
+from _bench_peers_cases import NUM_IMAGES, SOURCE_SIZE, Setting, made_up_pack, prepare, shipped_cases
 from _bench_peers_libraries import TimmPeer, TorchPeer, timm_feed, torch_feed
 from _bench_peers_loops import Contender, OurLoop
 from _bench_peers_results import CaseResult, ContenderResult, Results, read_peers_file, table, with_ratios
@@ -30,7 +30,7 @@ from _bench_peers_results import CaseResult, ContenderResult, Results, read_peer
 from repro.context import source_commit
 from repro.documents import write_document
 from repro.errors import ReproError
-from repro.hardware import CPU_THREADS_PER_WORKER, choose_device, processor_name, usable_cores
+from repro.hardware import CPU_THREADS_PER_WORKER, DeviceChoice, choose_device, processor_name, usable_cores
 
 BLOCKS = 5
 """Turns of each contender."""
@@ -170,6 +170,50 @@ def options() -> argparse.Namespace:
     return chosen
 
 
+def results_of(cases: list[CaseResult], chosen: argparse.Namespace, device: DeviceChoice, *, compiles: bool) -> Results:
+    """What was measured so far, with everything that a reader needs to judge it."""
+    packages = {name: version(name) for name in ("torch", "torchvision", "timm", "pillow")}
+    return Results(
+        commit=source_commit(),
+        versions={"Python": platform.python_version()} | packages,
+        device=device.name if device.device == "cuda" else processor_name(),
+        device_type=device.device,
+        precision=device.precision_reason,
+        num_cores=usable_cores(),
+        num_threads=torch.get_num_threads(),
+        num_workers=chosen.workers,
+        seconds=chosen.seconds,
+        compiles=compiles,
+        cases=tuple(cases),
+        published=read_peers_file().published,
+    )
+
+
+def measure(chosen: argparse.Namespace, say: Callable[[str], None]) -> Results:
+    """Race case after case; the file is written after each, so that an interrupted run keeps what is finished."""
+    device = choose_device(chosen.device)
+    compiles = device.device == "cuda" if chosen.compile is None else chosen.compile
+    # As in our workers, and as the tuning guide and timm's script have it.
+    torch.backends.cudnn.benchmark = True
+    if device.device == "cpu":
+        torch.set_num_threads(CPU_THREADS_PER_WORKER)
+    torch.manual_seed(0)
+    say(f"{device.name}: {device.reason}; {device.precision_reason}")
+    known, pack = shipped_cases(), made_up_pack(NUM_IMAGES, SOURCE_SIZE)
+    cases: list[CaseResult] = []
+    for name in chosen.cases:
+        case = known[name].with_batch(chosen.batch) if chosen.batch else known[name]
+        setting = prepare(case, device, pack=pack, num_workers=chosen.workers)
+        say(f"{name}: {case.model.name}, batch {case.recipe.batch_size}; first laps")
+        cases.append(race(setting, enter(setting, compiles=compiles), seconds=chosen.seconds, say=say))
+        if chosen.json:
+            write_document(chosen.json, results_of(cases, chosen, device, compiles=compiles))
+        # Memory and compiled graphs of a case must not weigh on the next one.
+        gc.collect()
+        torch.compiler.reset()
+    return results_of(cases, chosen, device, compiles=compiles)
+
+
 def main() -> int:
     chosen = options()
     started = time.monotonic()
@@ -178,41 +222,7 @@ def main() -> int:
         print(f"{time.monotonic() - started:6.0f} s  {line}", file=sys.stderr, flush=True)
 
     try:
-        device = choose_device(chosen.device)
-        compiles = device.device == "cuda" if chosen.compile is None else chosen.compile
-        # As in our workers, and as the tuning guide and timm's script have it.
-        torch.backends.cudnn.benchmark = True
-        if device.device == "cpu":
-            torch.set_num_threads(CPU_THREADS_PER_WORKER)
-        torch.manual_seed(0)
-        say(f"{device.name}: {device.reason}; {device.precision_reason}")
-        known, pack = shipped_cases(), made_up_pack(shipped_cases()[chosen.cases[0]].num_images, SOURCE_SIZE)
-        cases = []
-        for name in chosen.cases:
-            case = known[name].with_batch(chosen.batch) if chosen.batch else known[name]
-            setting = prepare(case, device, pack=pack, num_workers=chosen.workers)
-            say(f"{name}: {case.model.name}, batch {case.recipe.batch_size}; first laps")
-            cases.append(race(setting, enter(setting, compiles=compiles), seconds=chosen.seconds, say=say))
-            # Memory and compiled graphs of a case must not weigh on the next one.
-            gc.collect()
-            torch.compiler.reset()
-        results = Results(
-            commit=source_commit(),
-            versions={"Python": platform.python_version()}
-            | {name: version(name) for name in ("torch", "torchvision", "timm", "pillow")},
-            device=device.name if device.device == "cuda" else processor_name(),
-            device_type=device.device,
-            precision=device.precision_reason,
-            num_cores=usable_cores(),
-            num_threads=torch.get_num_threads(),
-            num_workers=chosen.workers,
-            seconds=chosen.seconds,
-            compiles=compiles,
-            cases=tuple(cases),
-            published=read_peers_file().published,
-        )
-        if chosen.json:
-            write_document(chosen.json, results)
+        results = measure(chosen, say)
     except ReproError as error:
         sys.exit(f"bench-peers: error: {error.message}\n  What to do: {error.remedy}")
     print("\n".join(table(results)))

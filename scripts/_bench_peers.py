@@ -150,7 +150,8 @@ def options() -> argparse.Namespace:
         prog="scripts/bench-peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--cases", nargs="+", choices=tuple(shipped_cases()), default=list(shipped_cases()), metavar="CASE")
+    names = list(shipped_cases())
+    parser.add_argument("--cases", nargs="+", choices=names, default=names, metavar="CASE", help=f"some of {', '.join(names)}")
     parser.add_argument("--seconds", type=float, default=30.0, help="timed training of a case's slowest contender")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there as well")
     parser.add_argument("--batch", type=int, metavar="N", help="other batches than the recipe's, for small machines; even")

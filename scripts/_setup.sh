@@ -2,7 +2,8 @@
 #
 # The verbs: vitrepro (the command), test, lint, fix (for developers), lock (renews requirements/*.lock.txt), audit (known
 # vulnerabilities of what they pin), image (builds the container), image-check (builds and tries it without an engine), tune (a grid
-# of rates on a dev split), bench-report (time and memory of a large report), measure-gpu (all that waits for a GPU).
+# of rates on a dev split), bench-report (time and memory of a large report), bench-peers (the loop beside torch's and timm's),
+# measure-gpu (all that waits for a GPU).
 #
 # Everything said here goes to stderr, because stdout belongs to the command. Nothing is written outside the checkout. A stamp in
 # .venv is written last and means complete: an interrupted set-up leaves none, and the next call goes on where it stopped.

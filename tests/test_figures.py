@@ -207,7 +207,7 @@ def test_points_outside_the_scope_are_faint_where_others_count(published: Result
 
 def test_a_claim_on_the_inside_has_one_axis_in_its_own_unit() -> None:
     results, _ = varied(make_results(make_study()))
-    *_, similarity, _, rise, _ = draw_figures(results).claims
+    *_, similarity, rise = draw_figures(results).claims
     assert similarity is not None and rise is not None
     for strip, label in ((similarity, "cosine similarity"), (rise, "% of uniform attention's distance")):
         written = texts(strip.svg)

@@ -59,6 +59,10 @@ class Workspace:
         """Report, figures and tables of the profile with slug `profile`."""
         return self.home / "report" / profile
 
+    def bench_dir(self, profile: str) -> Path:
+        """How fast the models of the profile with slug `profile` were, one file a device."""
+        return self.home / "bench" / profile
+
 
 def resolve_home(option: str | None) -> Workspace:
     """The workspace of `--home`, else `$VITREPRO_HOME`, else `./vitrepro-home`. Creates nothing."""

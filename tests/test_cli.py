@@ -27,6 +27,7 @@ SURFACE = {
     "plan": [*COMMON, "--only"],
     "run": [*COMMON, "--force", "--only"],
     "report": [*COMMON, "--pdf"],
+    "bench": [*COMMON, "--only", "--seconds"],
     "verify": ["--home", "--json", "--profile", "--verbose", "folder"],
     "list": ["--json", "what"],
 }

@@ -20,7 +20,7 @@ from repro import __version__
 from repro.errors import CorruptFile
 from repro.hardware import processor_name, usable_cores
 from repro.inside import INSIDE
-from repro.messages import Job
+from repro.messages import Job, Trial
 from repro.records import EPOCHS, FAILURE, LAST, PREDICTIONS, RECORD, WEIGHTS, Environment, EpochRow
 from repro.training.checkpoint import load_state, save_state
 from repro.workspace import move_aside, write_atomically
@@ -33,7 +33,7 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "matplotlib
 """Packages whose versions can change numbers."""
 
 
-def describe_environment(job: Job) -> Environment:
+def describe_environment(job: Job | Trial) -> Environment:
     """Versions and hardware as the record keeps them."""
     return Environment(
         vitrepro=__version__,

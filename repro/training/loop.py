@@ -111,7 +111,7 @@ def train(
         optimizer = make_optimizer(model, recipe)
         num_images = len(data.train_positions)
         stream = BatchStream(num_images, recipe.batch_size, seed=order_seed)
-        interval = max(math.ceil(num_images / recipe.batch_size), math.ceil(recipe.steps / INTERVALS_PER_RUN))
+        interval = logging_interval(recipe, num_images=num_images)
         step, elapsed_before = 0, 0.0
         rows: list[EpochRow] = []
         best: dict[str, Any] | None = None
@@ -189,6 +189,11 @@ def train(
         dev_accuracy=chosen["accuracy"] if chosen is not None else rows[-1].dev_accuracy,
         resumed_from_step=resumed_from_step,
     )
+
+
+def logging_interval(recipe: Recipe, *, num_images: int) -> int:
+    """Steps from one log row, and one state that a killed run goes on from, to the next."""
+    return max(math.ceil(num_images / recipe.batch_size), math.ceil(recipe.steps / INTERVALS_PER_RUN))
 
 
 def train_step(

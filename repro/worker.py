@@ -21,7 +21,6 @@ from repro.messages import ORDERS, Done, Failed, Job, Probe, Progress, Ready, Tr
 from repro.probe import measure_step
 from repro.spec import Spec
 
-
 CPU_ALLOCATOR_REFUSES = "DefaultCPUAllocator: can't allocate memory"
 """In the message of the plain RuntimeError by which torch tells that a CPU's memory is out."""
 

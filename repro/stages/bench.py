@@ -88,7 +88,7 @@ def bench(context: Context, *, seconds: float, row_done: Callable[[BenchRow, int
     `row_done` is called with each row, its number and how many there are. Raises UsageError where there is nothing to measure,
     DiskFull, Interrupted on a signal; rows that are measured stay.
     """
-    device, kinds = context.device, _kinds(context)
+    device, kinds = context.device, kinds_of(context)
     rows: list[BenchRow] = []
     environment: Environment | None = None
     started_at = _now()
@@ -118,7 +118,7 @@ def bench(context: Context, *, seconds: float, row_done: Callable[[BenchRow, int
     return benchmark, path
 
 
-def _kinds(context: Context) -> list[Kind]:
+def kinds_of(context: Context) -> list[Kind]:
     """The cases of the named cells, in the order in which they run. Raises UsageError where there are none."""
     plan, facts = context.plan(), context.facts()
     if plan.unsized:
@@ -207,9 +207,7 @@ def _failed(message: str) -> Failed:
 def _choices(device: DeviceChoice) -> tuple[Choice, ...]:
     cores = usable_cores()
     alone = "the GPU to itself, as in training"
-    on_cpu = (
-        f"{CPU_THREADS_PER_WORKER} thread, as each worker has in training; the other {cores - 1} of {cores} cores are left idle"
-    )
+    on_cpu = f"with {CPU_THREADS_PER_WORKER} thread, as in training; the other {cores - 1} of {cores} cores are left idle"
     return (
         Choice(what="device", value=device.name, reason=device.reason),
         Choice(what="precision", value="bfloat16" if device.bfloat16 else "float32", reason=device.precision_reason),

@@ -50,8 +50,9 @@ class Ceiling:
                 for part in self._parts:
                     with setting.precision.autocast():
                         logits_BK = model(part.x_BCHW)
-                    share = len(part.labels_B) / recipe.batch_size
-                    loss = share * part.loss(logits_BK.float(), label_smoothing=recipe.label_smoothing)
+                    loss = part.loss(logits_BK.float(), label_smoothing=recipe.label_smoothing)
+                    if len(self._parts) > 1:
+                        loss = len(part.labels_B) / recipe.batch_size * loss
                     torch.autograd.backward(loss)
                 if recipe.clip_norm is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm, foreach=True)

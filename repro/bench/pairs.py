@@ -46,10 +46,7 @@ class Rhythm:
     """How long a block is."""
 
     interval: int
-    """Steps from one log row to the next."""
-    full_interval: int
-    """The same in a cell; more than `interval` where steps are slow. Of what the end of an interval takes a block then carries
-    its share only."""
+    """Steps from one log row to the next: a cell's, or fewer where steps are slow."""
     num_intervals: int
     """Intervals in a block."""
 
@@ -96,22 +93,17 @@ class Runs:
 def measure_pairs(runs: Runs, ceiling: Ceiling, meter: EnergyMeter, *, step_s: float, seconds: float) -> list[Pair]:
     """Pairs of blocks until the loop's have taken `seconds`, and a few in any case; `step_s` is about what a step takes."""
     recipe, num_images = runs.setting.recipe, len(runs.setting.data.train_positions)
-    full_interval = logging_interval(recipe, num_images=num_images)
     affordable = max(1, int(seconds / MOST_BLOCKS / step_s))
-    interval = min(full_interval, affordable)
+    interval = min(logging_interval(recipe, num_images=num_images), affordable)
     # The first interval of a training is its warm-up, and no block.
-    rhythm = Rhythm(
-        interval=interval,
-        full_interval=full_interval,
-        num_intervals=min(affordable // interval, INTERVALS_PER_RUN - 1),
-    )
+    rhythm = Rhythm(interval=interval, num_intervals=min(affordable // interval, INTERVALS_PER_RUN - 1))
     pairs: list[Pair] = []
     with contextlib.suppress(Enough):
         while True:
             turn = Alternation(runs, ceiling, meter, rhythm, pairs, seconds=seconds)
             # So many steps, on no more images than these, are logged every `interval` steps.
             steps, images = INTERVALS_PER_RUN * interval, interval * recipe.batch_size
-            runs.run(steps=steps, most_images=images, save=turn.save, progress=turn.progress)
+            runs.run(steps=steps, most_images=images, save=runs.keeper(), progress=turn.progress)
     return pairs
 
 
@@ -123,7 +115,6 @@ class Alternation:
     ) -> None:
         self._setting = runs.setting
         self._follow = runs.follow
-        self._keep = runs.keeper()
         self._ceiling = ceiling
         self._meter = meter
         self._rhythm = rhythm
@@ -134,22 +125,16 @@ class Alternation:
 
     def _begin_block(self) -> None:
         """Give the bare step its block, then start the clock of the loop's."""
-        self._num_intervals, self._ends_s = 0, 0.0
+        self._num_intervals = 0
         self._ceiling_s = self._ceiling.run(self._rhythm.interval * self._rhythm.num_intervals) if self._is_warm else 0.0
         self._joules = self._meter.joules()
         self._started_s = now_s(self._setting.device)
 
-    def save(self, state: dict[str, Any]) -> None:
-        """As the loop wants it; here the end of an interval begins."""
-        self._ended_s = now_s(self._setting.device)
-        self._keep(state)
-
     def progress(self, step: int, row: EpochRow) -> None:
-        """As the loop wants it; here the end of an interval ends, and with enough intervals the block. Raises Enough."""
+        """As the loop wants it: an interval ends, and with enough intervals the block. Raises Enough."""
         self._follow(step, row)
         stopped_s = now_s(self._setting.device)
         self._num_intervals += 1
-        self._ends_s += stopped_s - self._ended_s
         if self._is_warm and self._num_intervals < self._rhythm.num_intervals:
             return
         if self._is_warm:
@@ -158,12 +143,11 @@ class Alternation:
         self._begin_block()
 
     def _end_block(self, stopped_s: float) -> None:
-        rhythm, joules = self._rhythm, self._meter.joules()
-        saved_s = self._ends_s * (1 - rhythm.interval / rhythm.full_interval)
+        joules = self._meter.joules()
         pair = Pair(
-            num_images=rhythm.interval * rhythm.num_intervals * self._setting.recipe.batch_size,
+            num_images=self._rhythm.interval * self._rhythm.num_intervals * self._setting.recipe.batch_size,
             ceiling_s=self._ceiling_s,
-            loop_s=stopped_s - self._started_s - saved_s,
+            loop_s=stopped_s - self._started_s,
             joules=joules - self._joules if joules is not None and self._joules is not None else None,
         )
         self._pairs.append(pair)

@@ -1,4 +1,4 @@
-"""The arithmetic of blocks: how many intervals, and what of an interval's end counts."""
+"""The arithmetic of blocks: which intervals count, and beside what."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
 
 def turns(clock: Clock, rhythm: Rhythm, joules: list[float]) -> tuple[list[Pair], list[int]]:
-    """Blocks of a loop whose interval takes 10 s and its end 2 s, beside bare steps of 0.5 s."""
+    """Blocks of a loop whose interval takes 12 s, beside bare steps of 0.5 s."""
     bare: list[int] = []
 
     def ceiling(num_steps: int) -> float:
@@ -37,11 +37,8 @@ def turns(clock: Clock, rhythm: Rhythm, joules: list[float]) -> tuple[list[Pair]
         clock.now += 0.5 * num_steps
         return 0.5 * num_steps
 
-    def keep(state: dict[str, Any]) -> None:
-        clock.now += 2.0
-
     setting = SimpleNamespace(device="cpu", recipe=SimpleNamespace(batch_size=8))
-    runs = SimpleNamespace(setting=setting, follow=lambda step, row: None, keeper=lambda: keep)
+    runs = SimpleNamespace(setting=setting, follow=lambda step, row: None)
     meter = SimpleNamespace(joules=lambda: joules.pop(0) if joules else None)
     pairs: list[Pair] = []
     turn = Alternation(
@@ -54,27 +51,21 @@ def turns(clock: Clock, rhythm: Rhythm, joules: list[float]) -> tuple[list[Pair]
     )
     with pytest.raises(Enough):
         for step in range(100):
-            clock.now += 10.0
-            turn.save({})
+            clock.now += 12.0
             turn.progress(step, ROW)
     return pairs, bare
 
 
 def test_the_first_interval_warms_up_and_each_block_of_the_loop_follows_one_of_bare_steps(clock: Clock) -> None:
-    pairs, bare = turns(clock, Rhythm(interval=5, full_interval=5, num_intervals=2), [])
+    pairs, bare = turns(clock, Rhythm(interval=5, num_intervals=2), [])
     assert bare == [10, 10, 10]
     assert [(pair.ceiling_s, pair.loop_s, pair.num_images) for pair in pairs] == [(5.0, 24.0, 80)] * 3
     assert {pair.joules for pair in pairs} == {None}
 
 
-def test_a_cut_interval_carries_its_share_of_what_its_end_takes(clock: Clock) -> None:
-    pairs, _ = turns(clock, Rhythm(interval=5, full_interval=20, num_intervals=1), [])
-    assert [pair.loop_s for pair in pairs] == [10.5] * 3
-
-
 def test_joules_are_those_of_the_loops_blocks(clock: Clock) -> None:
     readings = [0.0, 100.0, 103.0, 200.0, 204.0, 300.0, 305.0]
-    pairs, _ = turns(clock, Rhythm(interval=5, full_interval=5, num_intervals=1), readings)
+    pairs, _ = turns(clock, Rhythm(interval=5, num_intervals=1), readings)
     assert [pair.joules for pair in pairs] == [3.0, 4.0, 5.0]
 
 

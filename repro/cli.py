@@ -219,6 +219,28 @@ def report(
 
 
 @app.command()
+def bench(
+    profile: ProfileOption = AUTO,
+    home: HomeOption = None,
+    device: DeviceOption = Device.AUTO,
+    only: OnlyOption = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.01, help="Of each of three measurements a model.")] = 10.0,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """How near training comes to what this device can do, by model."""
+    from repro import narration
+    from repro.workspace import exclusive
+
+    context = _context(profile, home, device, only=only, verbose=verbose)
+    with narration.keeping_results(context), exclusive(context.workspace):
+        benchmark = narration.bench(context, seconds=seconds)
+    _out(benchmark.model_dump(mode="json") if as_json else narration.bench_table(benchmark), as_json=as_json)
+    measured = all(row.speed is not None for row in benchmark.rows)
+    raise typer.Exit(ExitCode.DONE if measured else ExitCode.UNFINISHED)
+
+
+@app.command()
 def verify(
     folder: HomeArgument = None,
     profile: ProfileOption = AUTO,

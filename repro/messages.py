@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from repro.records import Choice
+from repro.benchmarks import Speed
+from repro.records import Choice, Environment
 from repro.spec import Cell, InputSpec, ModelSpec, Recipe, Spec
 
 
@@ -89,6 +90,46 @@ class Probe(Spec):
     """Steps to time."""
 
 
+class Trial(Spec):
+    """What to measure for `vitrepro bench`, and where."""
+
+    kind: Literal["trial"] = "trial"
+    model: ModelSpec
+    """Architecture."""
+    recipe: Recipe
+    """Recipe, one family's, settled for the size."""
+    image_size: int
+    """Side of the data set's images in pixels."""
+    num_channels: int
+    """1 or 3."""
+    num_classes: int
+    """Number of classes."""
+    flip_keeps_label: bool
+    """Whether mirroring is allowed."""
+    num_images: int
+    """Images of the data set's training part."""
+    num_train_images: int
+    """Images of the subset that is trained on."""
+    seconds: float
+    """How long each of the three measurements may take, about."""
+    folder: Path
+    """Where log and state may be written; emptied afterwards by whoever asks."""
+    device: str
+    """`cpu` or `cuda`."""
+    device_name: str
+    """`cpu` or the GPU's name."""
+    driver: str | None
+    """NVIDIA driver."""
+    bfloat16: bool
+    """Whether to run under bfloat16 autocast."""
+    channels_last: bool
+    """Whether images lie channels-last."""
+    command: str
+    """Command line of the benchmark."""
+    commit: str | None
+    """Commit of the source tree."""
+
+
 class Ready(Spec):
     """The worker has started and takes orders."""
 
@@ -127,6 +168,16 @@ class Measured(Spec):
     """Trainable parameters of the model."""
 
 
+class Tried(Spec):
+    """The answer to a trial."""
+
+    kind: Literal["tried"] = "tried"
+    speed: Speed
+    """What was measured."""
+    environment: Environment
+    """Versions and hardware."""
+
+
 class Failed(Spec):
     """The order could not be carried out."""
 
@@ -145,10 +196,10 @@ class Failed(Spec):
     """Whether the process must be replaced (after a CUDA fault or running out of memory)."""
 
 
-Answer = Annotated[Ready | Progress | Done | Measured | Failed, Field(discriminator="kind")]
+Answer = Annotated[Ready | Progress | Done | Measured | Tried | Failed, Field(discriminator="kind")]
 """Everything a worker says."""
-ANSWERS: TypeAdapter[Ready | Progress | Done | Measured | Failed] = TypeAdapter(Answer)
+ANSWERS: TypeAdapter[Ready | Progress | Done | Measured | Tried | Failed] = TypeAdapter(Answer)
 """Reads an answer from JSON."""
 
-ORDERS: TypeAdapter[Job | Probe] = TypeAdapter(Annotated[Job | Probe, Field(discriminator="kind")])
+ORDERS: TypeAdapter[Job | Probe | Trial] = TypeAdapter(Annotated[Job | Probe | Trial, Field(discriminator="kind")])
 """Reads an order from JSON."""

@@ -4,13 +4,20 @@ Must not know options or exit codes. Read `check` first.
 """
 
 import contextlib
+import shutil
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from repro.benchmarks import Benchmark, BenchRow
 from repro.container import find_container
 from repro.context import Context
 from repro.errors import Interrupted, ReproError
+from repro.formatting import percent
+from repro.progress import eta_words
 from repro.renewal import ReportRenewal
+from repro.speed_table import speed_text
+from repro.stages.bench import bench as bench_stage
 from repro.stages.check import CheckResult, Level
 from repro.stages.check import check as check_stage
 from repro.stages.fetch import FetchSummary
@@ -24,6 +31,8 @@ if TYPE_CHECKING:
 
 ALWAYS_TOLD = ("device", "home", "disk")
 """Lines of the check that are told though they are ok and `--verbose` is not given."""
+TABLE_WIDTH = 160
+"""Columns of a table that goes to no terminal."""
 
 
 @contextlib.contextmanager
@@ -131,3 +140,47 @@ def verify(context: Context) -> "Verification":
             "`vitrepro run --force --only CELL` a cell; a difference that stays was measured, or is a defect of this kit."
         )
     return verification
+
+
+def bench(context: Context, *, seconds: float) -> Benchmark:
+    """Tell each case as it is measured, and where the file lies, also where a signal ends it."""
+    context.say(f"device {context.device.name}: {context.device.reason}; {context.device.precision_reason}")
+    if context.device.device == "cpu":
+        context.say("one worker with one thread, as each of a run's workers; other cores are left idle, and should be")
+    watch = _BenchWatch(context)
+    try:
+        benchmark, path = bench_stage(context, seconds=seconds, row_done=watch.row_done)
+    except Interrupted:
+        if watch.num_done:
+            context.say(f"{watch.num_done} cases are measured, and stay in the home; bench begins anew when it is called again")
+        raise
+    context.say(f"written to {path}; `vitrepro report` shows it")
+    return benchmark
+
+
+class _BenchWatch:
+    """Says a line for each case of a benchmark."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._started_s = time.monotonic()
+        self.num_done = 0
+
+    def row_done(self, row: BenchRow, number: int, num_rows: int) -> None:
+        self.num_done = number
+        eta = eta_words((time.monotonic() - self._started_s) / number * (num_rows - number))
+        case, speed = row.case, row.speed
+        told = f"not measured: {row.problem} {row.remedy}"
+        if speed is not None:
+            evaluated = f"evaluation {speed.evaluation_images_per_s.median:,.0f} images/s"
+            told = evaluated
+            if speed.loop_images_per_s is not None and speed.loop_to_ceiling_ratio is not None:
+                ratio = percent(speed.loop_to_ceiling_ratio.median)
+                told = f"{speed.loop_images_per_s.median:,.0f} images/s, {ratio} of the ceiling, {evaluated}"
+        name = f"{case.model} {case.recipe} {case.image_size} px"
+        self._context.say(f"[{number:{len(str(num_rows))}d}/{num_rows}] {name}: {told}  {eta}".rstrip())
+
+
+def bench_table(benchmark: Benchmark) -> str:
+    """The benchmark as a table, as wide as the terminal."""
+    return speed_text(benchmark, width=shutil.get_terminal_size((TABLE_WIDTH, 24)).columns)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from repro.analysis.curves import NO_HISTORIES, Histories
 from repro.analysis.results import Results
+from repro.benchmarks import Benchmark
 from repro.catalog import load_catalog
 from repro.datasets.glimpses import Glimpse
 from repro.errors import EnvironmentProblem
@@ -54,13 +55,14 @@ def write_report(
     glimpses: Mapping[str, Glimpse] | None = None,
     histories: Histories = NO_HISTORIES,
     insides: Mapping[str, Inside] | None = None,
+    benchmarks: tuple[Benchmark, ...] = (),
     with_pdf: bool = True,
     out: Callable[[str], None],
 ) -> ReportPaths:
     """Write the whole report of a profile; `out` gets one line for each thing a user should know.
 
     `glimpses` are the images that the comparison of errors names, by data set; the page says where there are none.
-    `insides` are what cells that were looked into have left, by cell id.
+    `insides` are what cells that were looked into have left, by cell id; `benchmarks` what `vitrepro bench` has measured.
 
     Without `with_pdf` there is no PDF afterwards, an older one is removed: it would tell of other results.
 
@@ -69,7 +71,14 @@ def write_report(
     """
     folder = workspace.report_dir(slug(profile.name))
     figures = draw_figures(results, histories, insides)
-    page = build_page(profile=profile, results=results, figures=figures, catalog=load_catalog(), glimpses=glimpses)
+    page = build_page(
+        profile=profile,
+        results=results,
+        figures=figures,
+        catalog=load_catalog(),
+        glimpses=glimpses,
+        benchmarks=benchmarks,
+    )
     numbers = number_paths(folder)
     paths = ReportPaths(
         html=folder / "report.html",

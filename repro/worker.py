@@ -14,11 +14,15 @@ from typing import TextIO
 
 import torch
 
+from repro.bench import measure_speed
 from repro.cell import run_cell
 from repro.errors import NO_SPACE_ERRNOS, DiskFull, OutOfMemory, ReproError
-from repro.messages import ORDERS, Done, Failed, Job, Probe, Progress, Ready
+from repro.messages import ORDERS, Done, Failed, Job, Probe, Progress, Ready, Trial
 from repro.probe import measure_step
 from repro.spec import Spec
+
+CPU_ALLOCATOR_REFUSES = "DefaultCPUAllocator: can't allocate memory"
+"""In the message of the plain RuntimeError by which torch tells that a CPU's memory is out."""
 
 
 def main() -> None:
@@ -46,10 +50,16 @@ def _listen(orders: "queue.Queue[str]") -> None:
     os._exit(0)
 
 
-def _carry_out(order: Job | Probe, answers: TextIO) -> Spec:
+def _carry_out(order: Job | Probe | Trial, answers: TextIO) -> Spec:
     if isinstance(order, Probe):
         return measure_step(order)
-    record = run_cell(order, progress=lambda step: _say(answers, Progress(step=step)))
+
+    def stepped(step: int) -> None:
+        _say(answers, Progress(step=step))
+
+    if isinstance(order, Trial):
+        return measure_speed(order, progress=stepped)
+    record = run_cell(order, progress=stepped)
     return Done(test_accuracy=record.test_accuracy, dev_accuracy=record.dev_accuracy, total_s=record.total_s)
 
 
@@ -81,7 +91,7 @@ def _as_failure(error: Exception) -> Failed:
 
 
 def _translate(error: Exception) -> Exception:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or CPU_ALLOCATOR_REFUSES in str(error):
         return OutOfMemory(
             f"Out of memory: {' '.join(str(error).split())[:300]}.",
             remedy="Free the device's memory, choose a smaller batch_size in the recipe, or a larger device.",

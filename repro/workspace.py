@@ -63,6 +63,10 @@ class Workspace:
         """The text with paths in the home relative to it: a report is passed on, and where its maker's files lie is not."""
         return text.replace(f"{self.home}{os.sep}", "")
 
+    def bench_dir(self, profile: str) -> Path:
+        """How fast the models of the profile with slug `profile` were, one file a device."""
+        return self.home / "bench" / profile
+
 
 def resolve_home(option: str | None) -> Workspace:
     """The workspace of `--home`, else `$VITREPRO_HOME`, else `./vitrepro-home`. Creates nothing."""

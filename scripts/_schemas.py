@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from repro.analysis.results import Results
+from repro.benchmarks import Benchmark
 from repro.records import Record
 from repro.spec import Profile, Spec
 
@@ -18,7 +19,7 @@ def schemas() -> dict[str, str]:
     """
     return {
         f"{name}.schema.json": json.dumps(_schema(kind), indent=1, ensure_ascii=False) + "\n"
-        for name, kind in (("profile", Profile), ("record", Record), ("results", Results))
+        for name, kind in (("profile", Profile), ("record", Record), ("results", Results), ("bench", Benchmark))
     }
 
 

@@ -203,12 +203,19 @@ def test_normalising_is_what_torchvision_does() -> None:
     torch.testing.assert_close(normaliser(wanted, device="cpu")(x_BCHW), expected)
 
 
-@pytest.mark.parametrize(("limit_bytes", "expected"), [(10**9, [1, 2, 3, 4]), (0, [2, 4])], ids=["small", "large"])
-def test_a_large_state_is_kept_once_a_minute(
-    limit_bytes: int, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("limit_bytes", "clock", "expected"),
+    [
+        (0, [0.0, 30.0, 70.0, 71.0, 100.0, 131.0, 132.0], [2, 4]),
+        # A write takes 10 ms, so that the next one is due after 2 s; then one takes a second, and a minute is enough.
+        (10**9, [0.0, 1.0, 1.01, 3.0, 3.02, 4.02, 64.1, 64.2], [1, 3, 4]),
+    ],
+    ids=["large", "small"],
+)
+def test_states_take_little_of_the_time_and_are_a_minute_old_at_most(
+    limit_bytes: int, clock: list[float], expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([0.0, 30.0, 70.0, 70.0, 100.0, 131.0, 131.0]) if limit_bytes == 0 else iter(map(float, range(100)))
-    monkeypatch.setattr("repro.cell.files.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("repro.cell.files.time.monotonic", lambda: clock.pop(0))
     monkeypatch.setattr("repro.cell.files.LARGE_WEIGHTS_BYTES", limit_bytes)
     kept: list[int] = []
     monkeypatch.setattr("repro.cell.files.save_state", lambda path, state, fingerprint: kept.append(state["step"]))
@@ -216,6 +223,7 @@ def test_a_large_state_is_kept_once_a_minute(
     for step in (1, 2, 3, 4):
         keep({"step": step, "model": {"w": torch.zeros(4)}})
     assert kept == expected
+    assert clock == []
 
 
 def test_a_fine_tuned_library_vit_is_looked_into_and_its_numbers_stay(tmp_path: Path) -> None:

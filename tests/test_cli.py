@@ -27,6 +27,7 @@ SURFACE = {
     "plan": [*COMMON, "--only"],
     "run": [*COMMON, "--force", "--only"],
     "report": [*COMMON, "--pdf"],
+    "bench": [*COMMON, "--only", "--seconds"],
     "verify": ["--home", "--json", "--profile", "--verbose", "folder"],
     "list": ["--json", "what"],
 }
@@ -128,6 +129,34 @@ def test_fetch_and_run_are_json_and_nothing_else(study: tuple[Path, Path]) -> No
     assert json.loads(ran.stdout) == {"num_done": spine.NUM_CELLS, "num_failed": 0, "num_blocked": 0, "unfetched": []}
     assert ran.returncode == 0
     assert spine.vitrepro("run", *options(study)).stdout == ""
+
+
+def test_bench_is_json_or_a_table_and_nothing_else(study: tuple[Path, Path], tmp_path: Path) -> None:
+    chosen = ["--profile", study[0], "--home", tmp_path, "--device", "cpu", "--only", CELL, "--seconds", "0.02"]
+    # Nothing is fetched in this home, but the images' shape is not known beforehand.
+    done = spine.vitrepro("bench", *chosen)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "vitrepro fetch" in done.stderr
+    assert spine.vitrepro("fetch", *chosen[:6]).returncode == 0
+    done = spine.vitrepro("bench", *chosen, "--json")
+    assert done.returncode == 0, done.stderr
+    [row] = json.loads(done.stdout)["rows"]
+    assert row["case"]["cell"].startswith("dots.n12.tiny_vit")
+    assert "[1/1] tiny_vit plain 8 px: " in done.stderr
+    assert json.loads((tmp_path / "bench" / "tiny" / "cpu.json").read_text())["rows"] == [row]
+    table = spine.vitrepro("bench", *chosen).stdout.splitlines()
+    assert [line.split()[0] for line in table] == ["model", "tiny_vit"]
+
+
+def test_a_case_that_cannot_be_measured_makes_the_exit_code_3(tmp_path: Path) -> None:
+    text = spine.STUDY.replace("width = 8\n", "width = 100_000_000\n")
+    profile = spine.write_study(tmp_path / "study", text)
+    chosen = ["--profile", profile, "--home", tmp_path / "home", "--device", "cpu"]
+    assert spine.vitrepro("fetch", *chosen).returncode == 0
+    done = spine.vitrepro("bench", *chosen, "--only", CELL, "--seconds", "0.02")
+    assert done.returncode == 3, done.stderr
+    assert "tiny_vit plain: not measured. " in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 def test_the_last_line_of_all_is_the_reports_path(study: tuple[Path, Path]) -> None:

@@ -17,10 +17,10 @@ PACKAGE = Path(__file__).parent.parent / "repro"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "container", "workspace"}),
     frozenset({"documents", "spec"}),
-    frozenset({"catalog", "profiles", "records", "inside", "formatting", "progress", "download", "slimming"}),
-    frozenset({"plan", "analysis", "hardware", "datasets", "weights", "models", "training", "svg", "messages"}),
+    frozenset({"catalog", "profiles", "records", "benchmarks", "inside", "formatting", "progress", "download", "slimming"}),
+    frozenset({"plan", "analysis", "hardware", "datasets", "weights", "models", "training", "svg", "messages", "speed_table"}),
     frozenset({"cell", "probe", "workers", "figures", "evidence", "headline", "histories", "report_files"}),
-    frozenset({"forecast", "page", "reckoning"}),
+    frozenset({"forecast", "bench", "page", "reckoning"}),
     frozenset({"context", "rendering", "verification"}),
     frozenset({"stages", "worker", "renewal"}),
     frozenset({"narration"}),
@@ -32,6 +32,7 @@ SIDEWAYS = {
     ("workspace", "errors"): "a home that cannot be written is a user's problem, told as one",
     ("workspace", "container"): "what to do about it differs inside a container",
     ("records", "inside"): "the record holds the numbers of the look, and how a look is kept stands in one place",
+    ("benchmarks", "records"): "it tells choices and environment as a record does",
     ("__main__", "cli"): "`python -m repro` is the command",
 }
 """The imports within one layer that are allowed, with the reason."""
@@ -40,7 +41,7 @@ SIBLINGS_SEPARATE = frozenset({"stages"})
 """Packages whose modules never import each other; in all others they may."""
 
 ONLY_IN = {
-    "torch": frozenset({"hardware", "datasets", "models", "training", "cell", "probe", "worker"}),
+    "torch": frozenset({"hardware", "datasets", "models", "training", "cell", "probe", "bench", "worker"}),
     "timm": frozenset({"models"}),
     "torchvision": frozenset({"models"}),
     "pynvml": frozenset({"hardware"}),

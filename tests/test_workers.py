@@ -133,7 +133,10 @@ def test_an_expected_problem_is_told_without_traceback() -> None:
     assert (failed.traceback, failed.stops_the_run, failed.worker_is_spoilt) == ("", False, False)
 
 
-@pytest.mark.parametrize("error", [MemoryError("x"), torch.OutOfMemoryError("CUDA out of memory")])
+CPU_REFUSAL = RuntimeError("[enforce fail at alloc_cpu.cpp:116] err == 0. DefaultCPUAllocator: can't allocate memory: 9")
+
+
+@pytest.mark.parametrize("error", [MemoryError("x"), torch.OutOfMemoryError("CUDA out of memory"), CPU_REFUSAL])
 def test_running_out_of_memory_spoils_the_worker(error: Exception) -> None:
     failed = _as_failure(error)
     assert failed.error == OutOfMemory.__name__

@@ -20,20 +20,22 @@ from repro import __version__
 from repro.errors import CorruptFile
 from repro.hardware import processor_name, usable_cores
 from repro.inside import INSIDE
-from repro.messages import Job
+from repro.messages import Job, Trial
 from repro.records import EPOCHS, FAILURE, LAST, PREDICTIONS, RECORD, WEIGHTS, Environment, EpochRow
 from repro.training.checkpoint import load_state, save_state
 from repro.workspace import move_aside, write_atomically
 
 LARGE_WEIGHTS_BYTES = 64 * 2**20
-"""From here on a state is large: about 0.1 s on a fast disk, more on others."""
-LARGE_STATE_EVERY_S = 60.0
+"""From here on a state is large, and its first one waits too."""
+STATE_EVERY_S = 60.0
 """What a kill may cost at most, beside the interval that it falls into."""
+STATE_PART = 200
+"""One part in so many of the time may go into states, where they are not that old: half a per cent."""
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "matplotlib", "pillow")
 """Packages whose versions can change numbers."""
 
 
-def describe_environment(job: Job) -> Environment:
+def describe_environment(job: Job | Trial) -> Environment:
     """Versions and hardware as the record keeps them."""
     return Environment(
         vitrepro=__version__,
@@ -62,23 +64,29 @@ class Log:
 
 
 class StateKeeper:
-    """Keeps what a killed cell goes on from: every state that it is given, of a large model one a minute at most.
+    """Keeps what a killed cell goes on from: the first state that it is given, and then as many as half a per cent of the time
+    suffices for, or one a minute; of a large model one a minute.
 
-    ViT-B's state has 0.7 GB; written after every interval of a short run it would take longer than the training.
+    ViT-B's state has 0.7 GB; written after every interval of a short run it would take longer than the training. On a GPU that
+    makes an interval in a second, so it is with 0.1 GB.
     """
 
     def __init__(self, path: Path, fingerprint: str) -> None:
         self._path = path
         self._fingerprint = fingerprint
         self._written_at = time.monotonic()
+        self._writing_s = 0.0
 
     def __call__(self, state: dict[str, Any]) -> None:
         """Write the state, or leave it."""
-        weights = sum(tensor.nbytes for tensor in state["model"].values())
-        if weights > LARGE_WEIGHTS_BYTES and time.monotonic() - self._written_at < LARGE_STATE_EVERY_S:
+        is_large = sum(tensor.nbytes for tensor in state["model"].values()) > LARGE_WEIGHTS_BYTES
+        due_after_s = STATE_EVERY_S if is_large else min(STATE_EVERY_S, STATE_PART * self._writing_s)
+        started_at = time.monotonic()
+        if started_at - self._written_at < due_after_s:
             return
         save_state(self._path, state, fingerprint=self._fingerprint)
         self._written_at = time.monotonic()
+        self._writing_s = self._written_at - started_at
 
 
 def follower(log: Log, progress: Callable[[int], None]) -> Callable[[int, EpochRow], None]:

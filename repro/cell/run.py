@@ -102,7 +102,7 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
         start_peak_memory(device=job.device)
         meter = EnergyMeter(device=job.device)
         joules_before = meter.joules()
-        data = _training_data(train_images, start, recipe, fit, dev, flip_keeps_label=cell.dataset.flip_keeps_label)
+        data = training_data(train_images, start, recipe, fit, dev, flip_keeps_label=cell.dataset.flip_keeps_label)
         outcome: Training | TrainingDiverged
         try:
             if recipe.ridge_penalty is not None:
@@ -146,7 +146,7 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
         peak_bytes = peak_memory_bytes(device=job.device)
         inside = None
         if job.looks_inside:
-            given = _training_data(test_images, start, recipe, fit[:0], fit[:0], flip_keeps_label=False).normalised_batch
+            given = training_data(test_images, start, recipe, fit[:0], fit[:0], flip_keeps_label=False).normalised_batch
             inside = leave_inside(folder, model, test_images, given, log=log)
     if job.keeps_weights:
         save_weights(model, folder / WEIGHTS)
@@ -198,7 +198,7 @@ def _given_up(*, since: float) -> Training:
     return Training(rows=[], wall_s=since, selected_step=0, dev_accuracy=None, resumed_from_step=None)
 
 
-def _training_data(
+def training_data(
     images: PartImages,
     start: Start,
     recipe: Recipe,
@@ -207,6 +207,7 @@ def _training_data(
     *,
     flip_keeps_label: bool,
 ) -> TrainingData:
+    """What the loop sees: the images at the positions `fit` to train on, those at `dev` held out."""
     return TrainingData(
         batch=images.batch,
         normalise=start.normalise or images.normalise,
@@ -237,7 +238,7 @@ def _evaluate_both(
     found = []
     for images, positions in ((train_images, sample), (test_images, np.arange(len(test_images)))):
         # The statistics for normalising are the training part's, whichever part is evaluated.
-        data = _training_data(images, start, recipe, positions, nowhere, flip_keeps_label=False)
+        data = training_data(images, start, recipe, positions, nowhere, flip_keeps_label=False)
         found.append(
             evaluate(
                 model,

@@ -34,8 +34,9 @@ class PartImages(ABC):
         std = np.array([value or 1.0 for value in manifest.std])
         try:
             self._labels_N = torch.from_numpy(np.array(labels_N)).to(self._device)
-            self._scale_C = torch.tensor(1 / (255 * std), dtype=torch.float32, device=self._device)
-            self._shift_C = torch.tensor(-np.array(manifest.mean) / std, dtype=torch.float32, device=self._device)
+            scale_C = torch.tensor(1 / (255 * std), dtype=torch.float32, device=self._device)
+            shift_C = torch.tensor(-np.array(manifest.mean) / std, dtype=torch.float32, device=self._device)
+            self._scale_C11, self._shift_C11 = scale_C.view(-1, 1, 1), shift_C.view(-1, 1, 1)
         except torch.OutOfMemoryError as error:
             raise self._does_not_fit() from error
 
@@ -69,7 +70,7 @@ class PartImages(ABC):
 
         Whichever part this is and however few images are trained on; a constant channel is only centred.
         """
-        return x_BCHW.mul(self._scale_C.view(-1, 1, 1)).add_(self._shift_C.view(-1, 1, 1))
+        return x_BCHW.mul(self._scale_C11).add_(self._shift_C11)
 
     def normalised_batch(self, positions_B: Tensor) -> tuple[Tensor, Tensor]:
         """As `batch`, the images normalised: what is evaluated."""

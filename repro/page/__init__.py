@@ -15,6 +15,7 @@ from repro.analysis.rules import own_scale
 from repro.analysis.statistics import Scale
 from repro.analysis.wording import bounds, measure_in_words
 from repro.analysis.wording import number as number_in_words
+from repro.benchmarks import Benchmark
 from repro.catalog import Catalog
 from repro.datasets.glimpses import Glimpse
 from repro.figures import Figures
@@ -29,6 +30,7 @@ from repro.page.inside import InsideSection, inside_section
 from repro.page.pretraining import PretrainingNotes, pretraining_notes
 from repro.page.protocol import ModelRow, RecipeColumn, model_rows, recipe_columns
 from repro.page.rates import SearchTable, search_tables
+from repro.page.speed import SpeedTable, speed_section
 from repro.page.training import ConvergenceCheck, TrainingRow, convergence_checks, training_rows
 from repro.plan import datasets_of
 from repro.records import CellStatus
@@ -117,6 +119,8 @@ class Page:
     pretraining: PretrainingNotes
     compute: ComputeNotes
     curves: CurveNotes
+    speed: tuple[SpeedTable, ...]
+    """Benchmarks, by device; empty where the home holds none."""
     bibtex: str
 
 
@@ -127,8 +131,9 @@ def build_page(
     figures: Figures,
     catalog: Catalog,
     glimpses: Mapping[str, Glimpse] | None = None,
+    benchmarks: tuple[Benchmark, ...] = (),
 ) -> Page:
-    """Arrange the results for the templates; `glimpses` are images of `results.errors`, by data set.
+    """Arrange the results for the templates; `glimpses` are images of `results.errors`, by data set, `benchmarks` by device.
 
     Raises ProfileError where the profile names what nobody knows.
     """
@@ -166,6 +171,7 @@ def build_page(
         pretraining=pretraining_notes(results),
         compute=compute_notes(results),
         curves=curve_notes(figures.curves, num_left_out=figures.num_curves_left_out),
+        speed=speed_section(benchmarks),
         bibtex=PAPER_BIBTEX,
     )
 

@@ -6,6 +6,7 @@ Read `report` first.
 from datetime import UTC, datetime
 
 from repro.analysis.results import Results
+from repro.benchmarks import read_benchmarks
 from repro.context import Context
 from repro.datasets.glimpses import Glimpse, glimpse
 from repro.evidence import Predictions, gather
@@ -29,7 +30,9 @@ def report(context: Context, *, with_pdf: bool) -> ReportPaths:
         problems=histories.problems,
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    for problem in (*evidence.problems, *histories.problems):
+    # They are no result: nothing that is claimed depends on them, and `verify` does not ask for them.
+    benchmarks, unreadable = read_benchmarks(context.workspace, context.profile.name)
+    for problem in (*evidence.problems, *histories.problems, *unreadable):
         context.say(f"warning: {problem}")
     return write_report(
         workspace=context.workspace,
@@ -39,6 +42,7 @@ def report(context: Context, *, with_pdf: bool) -> ReportPaths:
         glimpses=_glimpses(context, results, evidence.predictions),
         histories=histories,
         insides=evidence.insides,
+        benchmarks=benchmarks,
         with_pdf=with_pdf,
         out=context.say,
     )

@@ -110,8 +110,8 @@ def train(
     with only_training(head, model):
         optimizer = make_optimizer(model, recipe)
         num_images = len(data.train_positions)
-        stream = BatchStream(num_images, recipe.batch_size, seed=order_seed)
-        interval = max(math.ceil(num_images / recipe.batch_size), math.ceil(recipe.steps / INTERVALS_PER_RUN))
+        stream = BatchStream(num_images, recipe.batch_size, seed=order_seed, positions_N=data.train_positions)
+        interval = logging_interval(recipe, num_images=num_images)
         step, elapsed_before = 0, 0.0
         rows: list[EpochRow] = []
         best: dict[str, Any] | None = None
@@ -123,14 +123,14 @@ def train(
         resumed_from_step = step or None
 
         started = time.perf_counter()
-        upcoming = data.train_positions[stream.indices(step)]
+        upcoming = stream.indices(step)
         while step < recipe.steps:
             first, last = step, min(step + interval, recipe.steps)
             losses = torch.zeros(last - first, device=device)
             num_correct = torch.zeros((), device=device, dtype=torch.int64)
             enter_training_mode(model, head)
             for step in range(first, last):
-                positions, upcoming = upcoming, data.train_positions[stream.indices(step + 1)]
+                positions, upcoming = upcoming, stream.indices(step + 1)
                 losses[step - first], correct = train_step(
                     model,
                     optimizer,
@@ -191,6 +191,11 @@ def train(
     )
 
 
+def logging_interval(recipe: Recipe, *, num_images: int) -> int:
+    """Steps from one log row, and one state that a killed run goes on from, to the next."""
+    return max(math.ceil(num_images / recipe.batch_size), math.ceil(recipe.steps / INTERVALS_PER_RUN))
+
+
 def train_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -228,20 +233,23 @@ def train_step(
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, recipe)
     optimizer.zero_grad(set_to_none=True)
-    loss = torch.zeros((), device=labels_B.device)
-    num_correct = torch.zeros((), device=labels_B.device, dtype=torch.int64)
-    for part in images.split(micro_batch or len(labels_B)):
+    # Where a step takes milliseconds every operation counts: what a whole batch does not need is not done.
+    whole = len(labels_B)
+    at_once = min(micro_batch or whole, whole)
+    losses, nums_correct = [], []
+    for part in images.split(at_once) if at_once < whole else [images]:
         with precision.autocast():
             logits_BK = model(part.x_BCHW)
-        share = len(part.labels_B) / len(labels_B)
-        part_loss = share * part.loss(logits_BK.float(), label_smoothing=recipe.label_smoothing)
+        part_loss = part.loss(logits_BK.float(), label_smoothing=recipe.label_smoothing)
+        if at_once < whole:
+            part_loss = len(part.labels_B) / whole * part_loss
         torch.autograd.backward(part_loss)
-        loss += part_loss.detach()
-        num_correct += (logits_BK.argmax(dim=1) == part.main_labels()).sum()
+        losses.append(part_loss.detach())
+        nums_correct.append((logits_BK.argmax(dim=1) == part.main_labels()).sum())
     if recipe.clip_norm is not None:
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm, foreach=True)
     optimizer.step()
-    return loss, num_correct
+    return sum(losses[1:], start=losses[0]), sum(nums_correct[1:], start=nums_correct[0])
 
 
 def evaluate_dev(model: nn.Module, data: TrainingData, precision: Precision) -> Evaluation | None:

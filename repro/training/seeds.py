@@ -27,15 +27,17 @@ class BatchStream:
     take one). Step t's batch depends on the seed and t only, so a resumed run continues exactly.
     """
 
-    def __init__(self, num_images: int, batch_size: int, *, seed: int) -> None:
+    def __init__(self, num_images: int, batch_size: int, *, seed: int, positions_N: torch.Tensor | None = None) -> None:
+        """`positions_N` are the images' positions in a larger set, int64 (num_images,); None: they are that set."""
         self.num_images = num_images
         self.batch_size = batch_size
+        self._positions_N = positions_N
         self.seed = seed
         self._pass = -1
         self._order = torch.empty(0, dtype=torch.int64)
 
     def indices(self, step: int) -> torch.Tensor:
-        """Positions int64 (batch_size,) in the training subset for step `step`, counted from 0."""
+        """Positions int64 (batch_size,) of the images of step `step`, counted from 0."""
         parts: list[torch.Tensor] = []
         position, missing = step * self.batch_size, self.batch_size
         while missing:
@@ -44,10 +46,12 @@ class BatchStream:
             parts.append(taken)
             position += len(taken)
             missing -= len(taken)
-        return torch.cat(parts)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def _permutation(self, number: int) -> torch.Tensor:
         if number != self._pass:
             generator = generator_for(derive_seed("permutation", self.seed, number))
-            self._pass, self._order = number, torch.randperm(self.num_images, generator=generator)
+            order = torch.randperm(self.num_images, generator=generator)
+            # Once a pass, so that a step only cuts.
+            self._pass, self._order = number, order if self._positions_N is None else self._positions_N[order]
         return self._order

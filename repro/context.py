@@ -15,12 +15,13 @@ from pathlib import Path
 from repro.catalog import Catalog
 from repro.datasets import missing_bytes, pack_bytes, read_manifest
 from repro.errors import CorruptFile, ProfileError, UsageError
-from repro.forecast import Forecast, make_forecast, probe_step_times, recorded_step_times, step_key
+from repro.forecast import Forecast, make_forecast
 from repro.hardware import DeviceChoice, choose_device
 from repro.messages import Measured
 from repro.plan import DataFacts, Plan, PlannedCell, WeightsState, datasets_of, make_plan
 from repro.records import CellStatus
 from repro.spec import CheckpointSpec, DatasetSpec, ModelSpec, Profile
+from repro.timing import probe_step_times, recorded_step_times, step_key
 from repro.weights import WeightFacts, read_weight_facts
 from repro.weights import missing_bytes as missing_weights_bytes
 from repro.workspace import Workspace
@@ -56,7 +57,7 @@ class Context:
     offline: bool = False
     """Whether the network must not be touched."""
     measured: dict[str, Measured] = field(default_factory=dict)
-    """Step times that this command has measured, by `forecast.step_key`."""
+    """Step times that this command has measured, by `timing.step_key`."""
     _facts: dict[str, DataFacts] | None = field(default=None, init=False)
     """Facts of the data sets as they were last looked up."""
     _weights: dict[str, WeightFacts | None] = field(default_factory=dict, init=False)

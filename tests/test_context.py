@@ -12,9 +12,9 @@ from repro import context as context_module
 from repro.context import COMMIT_VARIABLE, source_commit
 from repro.datasets.manifest import MANIFEST
 from repro.errors import ProfileError, UsageError
-from repro.forecast import step_key
 from repro.messages import Measured
 from repro.records import CellStatus
+from repro.timing import step_key
 from repro.workspace import command_line
 
 DOWNSTREAM = "dots.n12.tiny_vit.marks-30.plain.s1"

@@ -10,21 +10,17 @@ from repro.errors import EnvironmentProblem
 from repro.forecast import (
     BYTES_PER_PARAMETER,
     CELL_FILES_BYTES,
-    PROBE_STEPS,
     STATE_COPIES,
     WORKER_START_S,
-    cell_seconds,
-    image_shape,
     make_forecast,
-    probe_step_times,
-    recorded_step_times,
-    step_key,
 )
 from repro.hardware import choose_device, processor_name
 from repro.messages import Measured
 from repro.plan import PlannedCell
 from repro.records import CellStatus
 from repro.spec import Cell, DatasetSpec, ModelSpec, Recipe, Role
+from repro.timing import cell_seconds, probe_step_times, recorded_step_times, step_key
+from repro.timing.probed import PROBE_STEPS, image_shape
 
 RECIPE = Recipe(name="r", lr=0.1, batch_size=8, steps=100)
 

@@ -3,7 +3,6 @@
 Must not know where they come from (`timing`), nor torch. Read `make_forecast` first.
 """
 
-import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from repro.messages import Measured
 from repro.plan import PlannedCell
 from repro.progress import duration_words
 from repro.records import CellStatus
-from repro.timing import cell_seconds, step_key
+from repro.timing import Sharing, cell_seconds, seconds_together, step_key
 
 BYTES_PER_PARAMETER = 4
 """float32 weights."""
@@ -33,14 +32,14 @@ class Forecast:
     """Cells selected."""
     num_done: int
     """Cells of them already finished."""
-    num_workers: int
-    """Worker processes."""
+    sharing: Sharing
+    """How many cells run at once, of each kind."""
     wall_s: float
-    """Seconds that the rest will take with all workers."""
+    """Seconds that the rest will take, so many at once."""
     disk_bytes: int
     """Bytes that the rest will write."""
     cell_s: Mapping[str, float]
-    """Seconds of each unfinished cell, by id."""
+    """Seconds of each unfinished cell beside the others, by id."""
     num_untimed: int
     """Unfinished cells that are left out, because nothing is known of their images before they are fetched."""
     source: str
@@ -52,11 +51,18 @@ class Forecast:
         """The forecast in one line."""
         left = self.num_cells - self.num_done
         rest = f"; {self.num_untimed} of them not counted before their data are fetched" if self.num_untimed else ""
+        workers = f"{self.num_workers} worker{'s' * (self.num_workers > 1)}"
+        if self.sharing.on_gpu and self.num_workers > 1:
+            workers = f"up to {self.num_workers} cells at once on the GPU"
         return (
-            f"forecast: {left} of {self.num_cells} cells to run, about {duration_words(self.wall_s)} with {self.num_workers} "
-            f"worker{'s' * (self.num_workers > 1)}, {self.disk_bytes / 1e6:.0f} MB of disk (step times from "
-            f"{self.source}){rest}{self._way_out()}"
+            f"forecast: {left} of {self.num_cells} cells to run, about {duration_words(self.wall_s)} with {workers}, "
+            f"{self.disk_bytes / 1e6:.0f} MB of disk (step times from {self.source}){rest}{self._way_out()}"
         )
+
+    @property
+    def num_workers(self) -> int:
+        """Worker processes."""
+        return self.sharing.num_workers
 
     def _way_out(self) -> str:
         if self.wall_s < LONG_S or self.smaller_profile is None:
@@ -68,11 +74,11 @@ def make_forecast(
     cells: Sequence[PlannedCell],
     step_times: Mapping[str, Measured],
     *,
-    num_workers: int,
+    sharing: Sharing,
     source: str,
     num_test_images: Mapping[str, int] | None = None,
 ) -> Forecast:
-    """Add up the unfinished cells as `num_workers` workers will take them, in order. `step_times` is by `step_key`.
+    """Add up the unfinished cells as workers will take them, in order. `step_times` is by `step_key`, with so many at once.
 
     `num_test_images` is by data set; where it is not known yet, evaluation is not counted. Cells without a step time are
     counted, and not added.
@@ -84,18 +90,16 @@ def make_forecast(
         entry.cell.id: cell_seconds(entry.cell, step_times[step_key(entry.cell)], tested.get(entry.cell.dataset.name, 0))
         for entry in waiting
     }
-    free_at = [WORKER_START_S] * num_workers
-    for seconds in cell_s.values():
-        heapq.heappush(free_at, heapq.heappop(free_at) + seconds)
+    together_s = seconds_together((cell_s[entry.cell.id], sharing.share(entry.cell)) for entry in waiting)
     weights = [step_times[step_key(entry.cell)].num_parameters * BYTES_PER_PARAMETER for entry in waiting]
     kept = sum(size for entry, size in zip(waiting, weights, strict=True) if entry.is_upstream)
-    disk = kept + len(waiting) * CELL_FILES_BYTES + num_workers * STATE_COPIES * max(weights, default=0)
+    disk = kept + len(waiting) * CELL_FILES_BYTES + sharing.num_workers * STATE_COPIES * max(weights, default=0)
     return Forecast(
         num_cells=len(cells),
         num_done=len(cells) - len(unfinished),
         num_untimed=len(unfinished) - len(waiting),
-        num_workers=num_workers,
-        wall_s=max(free_at) if waiting else 0.0,
+        sharing=sharing,
+        wall_s=WORKER_START_S + together_s if waiting else 0.0,
         disk_bytes=disk,
         cell_s=cell_s,
         source=source,

@@ -9,14 +9,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from repro.context import Context, source_commit
-from repro.errors import DiskFull, EnvironmentProblem, TrainingDiverged
+from repro.errors import DiskFull, EnvironmentProblem, OutOfMemory, TrainingDiverged
 from repro.forecast import Forecast
-from repro.hardware import DeviceChoice, lost_gpu
+from repro.hardware import lost_gpu
 from repro.inside import is_looked_into
 from repro.messages import Done, Failed, Job, Progress, Weights
 from repro.plan import STOPPED, PlannedCell, blocked_by, chosen_rate
 from repro.progress import Clock, Display
 from repro.records import FAILURE, LAST, RECORD, CellStatus, Choice, Failure, read_record, write_failure
+from repro.timing import AtOnce
 from repro.workers import Died, Workers
 from repro.workspace import command_line
 
@@ -32,14 +33,14 @@ class Sweep:
         context: Context,
         entries: list[PlannedCell],
         waiting: list[str],
-        device: DeviceChoice,
         workers: Workers,
         display: Display,
         expected: Forecast,
         seed_done: Callable[[int], None],
     ) -> None:
         self.context = context
-        self.device = device
+        self.device = context.device
+        self.sharing = expected.sharing
         self.workers = workers
         self.display = display
         self.seed_done = seed_done
@@ -48,7 +49,8 @@ class Sweep:
         self.waiting = waiting
         self.rates: dict[str, tuple[float, Choice | None]] = {}
         self.running: dict[int, str] = {}
-        self.clock = Clock(expected.cell_s, self.waiting, num_workers=workers.num_workers)
+        shares = {cell_id: float(self.sharing.share(self.entries[cell_id].cell)) for cell_id in waiting}
+        self.clock = Clock(expected.cell_s, shares)
 
     def until_done(self) -> list[PlannedCell]:
         """Run everything that waits; the entries with their new states, in their old order."""
@@ -69,11 +71,27 @@ class Sweep:
         return list(self.entries.values())
 
     def _fill(self) -> None:
-        for slot in range(self.workers.num_workers):
-            if slot not in self.running and (cell_id := self._next_ready()) is not None:
-                self._start(slot, cell_id)
+        """Start cells as long as there is room.
+
+        A cell that is ready and has no room yet is never overtaken: one that needs the whole device would else wait as long as
+        there are small ones, and a seed's longest cells would end last.
+        """
+        while (slot := self._free_slot()) is not None and (cell_id := self._next_ready()) is not None:
+            if not self._has_room(cell_id):
+                break
+            self.waiting.remove(cell_id)
+            self._start(slot, cell_id)
+
+    def _free_slot(self) -> int | None:
+        return next((slot for slot in range(self.workers.num_workers) if slot not in self.running), None)
+
+    def _has_room(self, cell_id: str) -> bool:
+        """Whether the device has room for the cell; the parts are exact fractions, so that three thirds are a whole."""
+        cells = [self.entries[one].cell for one in (*self.running.values(), cell_id)]
+        return sum(self.sharing.share(cell) for cell in cells) <= 1
 
     def _next_ready(self) -> str | None:
+        """The first waiting cell that may start now; what cannot start any more is blocked on the way."""
         for cell_id in list(self.waiting):
             needs = [self.entries[need] for need in self.entries[cell_id].needs]
             stopped = next((need for need in needs if need.status in STOPPED and self._is_settled(need)), None)
@@ -85,7 +103,6 @@ class Sweep:
                 except TrainingDiverged as error:
                     self._block(cell_id, error.message)
                     continue
-                self.waiting.remove(cell_id)
                 return cell_id
         return None
 
@@ -106,6 +123,7 @@ class Sweep:
             (folder / name).unlink(missing_ok=True)
         lr, why = self.rates[cell_id]
         facts = self.context.weight_facts(entry.cell.weights) if entry.cell.weights else None
+        at_once = self.sharing.of(entry.cell)
         self.running[slot] = cell_id
         self.clock.started(cell_id)
         self.display.started(slot, cell_id, entry.cell.recipe.steps)
@@ -134,11 +152,26 @@ class Sweep:
                 driver=self.device.driver,
                 bfloat16=self.device.bfloat16,
                 channels_last=self.device.channels_last,
-                device_shared=self.workers.num_workers > 1 and self.device.device != "cpu",
-                choices=(*device_choices(self.device), *([why] if why else [])),
+                device_shared=self._shares_gpu(cell_id),
+                at_once=at_once.number if self.sharing.on_gpu else 1,
+                choices=(*self._device_choices(at_once), *([why] if why else [])),
                 command=command_line(),
                 commit=self.commit,
             ),
+        )
+
+    def _shares_gpu(self, cell_id: str) -> bool:
+        return self.sharing.on_gpu and self.sharing.of(self.entries[cell_id].cell).number > 1
+
+    def _device_choices(self, at_once: AtOnce) -> tuple[Choice, ...]:
+        """What was chosen automatically, for the record."""
+        device = self.device
+        why = "as many as cells run at once" if self.sharing.on_gpu else device.workers_reason
+        return (
+            Choice(what="device", value=device.name, reason=device.reason),
+            Choice(what="precision", value="bfloat16" if device.bfloat16 else "float32", reason=device.precision_reason),
+            Choice(what="workers", value=str(self.workers.num_workers), reason=why),
+            *([at_once.choice()] if self.sharing.on_gpu else []),
         )
 
     def _stepped(self, slot: int, event: Progress) -> None:
@@ -168,10 +201,13 @@ class Sweep:
         if event.stops_the_run:
             raise DiskFull(event.message, remedy=event.remedy)
         self._require_gpu(cell_id, event.message)
-        self._record_failure(cell_id, event.error, event.message, event.remedy, event.traceback)
+        remedy = event.remedy
+        if event.error == OutOfMemory.__name__ and self._shares_gpu(cell_id):
+            remedy = "It shared the GPU with other cells: run again, and it is tried alone."
+        self._record_failure(cell_id, event.error, event.message, remedy, event.traceback)
         if event.worker_is_spoilt:
             self.workers.replace(slot)
-        self._ended(slot, cell_id, f"{cell_id}  FAILED: {event.message} {event.remedy}")
+        self._ended(slot, cell_id, f"{cell_id}  FAILED: {event.message} {remedy}")
 
     def _died(self, slot: int, event: Died) -> None:
         cell_id = self.running.pop(slot, None)
@@ -208,6 +244,7 @@ class Sweep:
             remedy=remedy,
             traceback=traceback,
             failed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            device_shared=self._shares_gpu(cell_id),
         )
         write_failure(self.context.workspace.run_dir(cell_id, entry.fingerprint), failure)
         self.entries[cell_id] = replace(entry, status=CellStatus.FAILED, reason=message)
@@ -219,13 +256,3 @@ class Sweep:
         unfinished = [*self.waiting, *self.running.values()]
         if all(self.entries[other].cell.seed != seed for other in unfinished) and unfinished:
             self.seed_done(seed)
-
-
-def device_choices(device: DeviceChoice) -> tuple[Choice, ...]:
-    """What was chosen automatically, for the record."""
-    workers_reason = "one per usable core" if device.device == "cpu" else "one per GPU"
-    return (
-        Choice(what="device", value=device.name, reason=device.reason),
-        Choice(what="precision", value="bfloat16" if device.bfloat16 else "float32", reason=device.precision_reason),
-        Choice(what="workers", value=str(device.num_workers), reason=workers_reason),
-    )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from repro.context import Context
-from repro.errors import CorruptFile
+from repro.errors import CorruptFile, OutOfMemory
 from repro.plan import Plan, PlannedCell
 from repro.progress import make_display
 from repro.records import FAILURE, WEIGHTS, CellStatus, check_file, read_failure, read_finished
@@ -42,18 +42,21 @@ def run(context: Context, *, seed_done: Callable[[int], None]) -> RunSummary:
     upstream_ids = {entry.upstream_id for entry in entries if entry.fingerprint and entry.status is not CellStatus.DONE}
     entries = [_cleared(context, entry, starts_others=entry.cell.id in upstream_ids) for entry in entries]
     waiting = [entry for entry in entries if _can_be_tried(context, entry)]
+    alone = frozenset(entry.cell.id for entry in waiting if _needs_the_whole_gpu(context, entry))
     if waiting:
-        # What cannot be tried is neither timed nor counted.
-        expected = context.forecast(waiting + [entry for entry in entries if entry.status is CellStatus.DONE], plan)
-        context.say(expected.line())
-        device = replace(context.device, num_workers=min(context.device.num_workers, len(waiting)))
-        display = make_display(len(waiting), context.say)
-        try:
-            with Workers(device.num_workers) as workers:
+        with Workers(0) as workers:
+            # What cannot be tried is neither timed nor counted.
+            counted = waiting + [entry for entry in entries if entry.status is CellStatus.DONE]
+            expected = context.forecast(counted, plan, workers)
+            expected = replace(expected, sharing=replace(expected.sharing, alone=alone))
+            context.say(expected.line())
+            workers.resize(min(expected.num_workers, len(waiting)))
+            display = make_display(len(waiting), context.say)
+            try:
                 ids = [entry.cell.id for entry in waiting]
-                entries = Sweep(context, entries, ids, device, workers, display, expected, seed_done).until_done()
-        finally:
-            display.close()
+                entries = Sweep(context, entries, ids, workers, display, expected, seed_done).until_done()
+            finally:
+                display.close()
     statuses = [entry.status for entry in entries]
     return RunSummary(
         num_done=statuses.count(CellStatus.DONE),
@@ -67,6 +70,13 @@ def _can_be_tried(context: Context, entry: PlannedCell) -> bool:
     """Whether the cell is not done and its data and weights are there; what failed or was blocked by it is tried again."""
     facts = context.weight_facts(entry.cell.weights) if entry.cell.weights else None
     return entry.fingerprint is not None and entry.status is not CellStatus.DONE and not (facts and facts.problem)
+
+
+def _needs_the_whole_gpu(context: Context, entry: PlannedCell) -> bool:
+    """Whether the cell ran out of memory when it shared the GPU."""
+    assert entry.fingerprint is not None, "what can be tried has one"
+    failure = read_failure(context.workspace.run_dir(entry.cell.id, entry.fingerprint))
+    return failure is not None and failure.device_shared and failure.kind == OutOfMemory.__name__
 
 
 def _unfetched(context: Context, plan: Plan, entries: list[PlannedCell]) -> tuple[str, ...]:

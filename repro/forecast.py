@@ -32,6 +32,8 @@ class Forecast:
     """Cells selected."""
     num_done: int
     """Cells of them already finished."""
+    num_workers: int
+    """Worker processes."""
     sharing: Sharing
     """How many cells run at once, of each kind."""
     wall_s: float
@@ -58,11 +60,6 @@ class Forecast:
             f"forecast: {left} of {self.num_cells} cells to run, about {duration_words(self.wall_s)} with {workers}, "
             f"{self.disk_bytes / 1e6:.0f} MB of disk (step times from {self.source}){rest}{self._way_out()}"
         )
-
-    @property
-    def num_workers(self) -> int:
-        """Worker processes."""
-        return self.sharing.num_workers
 
     def _way_out(self) -> str:
         if self.wall_s < LONG_S or self.smaller_profile is None:
@@ -98,6 +95,7 @@ def make_forecast(
         num_cells=len(cells),
         num_done=len(cells) - len(unfinished),
         num_untimed=len(unfinished) - len(waiting),
+        num_workers=sharing.num_workers,
         sharing=sharing,
         wall_s=WORKER_START_S + together_s if waiting else 0.0,
         disk_bytes=disk,

@@ -1,6 +1,7 @@
 """The arithmetic of a forecast."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 from toy_cells import entry, times
@@ -48,6 +49,7 @@ def test_the_forecast_says_how_many_run_at_once_on_a_gpu() -> None:
     shared = make_forecast([entry()], times(a=0.5), sharing=on_a_gpu(a=4), source="a probe")
     assert "about 54 s with up to 4 cells at once on the GPU, 0 MB of disk (step times from a probe)" in shared.line()
     assert shared.num_workers == 4
+    assert json.loads(json.dumps(asdict(shared)))["sharing"]["on_gpu"], "`check --json` tells it"
     alone = make_forecast([entry()], times(a=0.5), sharing=on_a_gpu(), source="a probe")
     assert "about 54 s with 1 worker, 0 MB of disk" in alone.line()
 

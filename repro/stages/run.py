@@ -42,7 +42,7 @@ def run(context: Context, *, seed_done: Callable[[int], None]) -> RunSummary:
     upstream_ids = {entry.upstream_id for entry in entries if entry.fingerprint and entry.status is not CellStatus.DONE}
     entries = [_cleared(context, entry, starts_others=entry.cell.id in upstream_ids) for entry in entries]
     waiting = [entry for entry in entries if _can_be_tried(context, entry)]
-    alone = frozenset(entry.cell.id for entry in waiting if _needs_the_whole_gpu(context, entry))
+    alone = tuple(entry.cell.id for entry in waiting if _needs_the_whole_gpu(context, entry))
     if waiting:
         with Workers(0) as workers:
             # What cannot be tried is neither timed nor counted.

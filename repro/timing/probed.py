@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from repro.errors import EnvironmentProblem
-from repro.hardware import DeviceChoice
+from repro.hardware import CELLS_AT_ONCE_VARIABLE, DeviceChoice
 from repro.messages import Enough, Failed, Measured, Probe, Steady
 from repro.plan import DataFacts, PlannedCell
 from repro.records import CellStatus
@@ -113,9 +113,12 @@ def take_together(workers: Workers, probe: Probe, number: int) -> list[Measured]
 
 
 def failed(probe: Probe, number: int, problem: Failed) -> EnvironmentProblem:
-    """The error for a probe that went wrong in a way that stops the forecast."""
-    together = f" with {number} at once" if number > 1 and probe.at_once > 1 else ""
-    return EnvironmentProblem(f"Timing {probe.model.name}{together} failed: {problem.message}", remedy=problem.remedy)
+    """The error for a probe that went wrong in a way that stops the forecast, `number` having been asked for."""
+    together, fewer = "", ""
+    if number > 1:
+        together, fewer = f" with {number} at once", f" Or set {CELLS_AT_ONCE_VARIABLE} to less."
+    message = f"Timing {probe.model.name}{together} failed: {problem.message}"
+    return EnvironmentProblem(message, remedy=problem.remedy + fewer)
 
 
 def _as_failed(answer: Failed | Died) -> Failed:

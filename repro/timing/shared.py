@@ -47,9 +47,10 @@ class GpuTiming:
             stated = AtOnce(number=device.at_once, reason=device.workers_reason, holds=False)
             self.at_once = dict.fromkeys(self.cells, stated)
         self.recorded = recorded_step_times(planned, device, self.at_once)
-        self.limits = (
+        self.limit = min(
             Limit(number=device.num_workers, reason=device.workers_reason),
             Limit(number=len(unfinished), reason=f"cells left to run: {len(unfinished)}", holds=False),
+            key=lambda one: one.number,
         )
         self.has_probed = False
 
@@ -69,13 +70,15 @@ class GpuTiming:
                 return settled, found
             if self.device.at_once is not None or settled.number == 1:
                 raise failed(probe, settled.number, found)
-        elif key in self.recorded and not self._pays(key, self.recorded[key]):
-            return TOO_SHORT, self.recorded[key]
+        elif (alone := self.recorded.get(key)) is not None:
+            if self.limit.number == 1:
+                return decide({1: 1.0}, self.limit), alone
+            if not self._pays(key, alone):
+                return TOO_SHORT, alone
         return self._search(key, probe) if probe is not None else None
 
     def _search(self, key: str, probe: Probe) -> tuple[AtOnce, Measured]:
         """Twice as many at once, as long as that is worth it."""
-        limit = min(self.limits, key=lambda one: one.number)
         alone = self._take(probe, 1)
         if isinstance(alone, Failed):
             raise failed(probe, 1, alone)
@@ -86,7 +89,7 @@ class GpuTiming:
         memory = memory_limit(
             peak_bytes=alone.peak_bytes, image_bytes=self._image_bytes(self.cells[key][0]), free_bytes=alone.free_bytes
         )
-        limit = min(limit, memory, key=lambda one: one.number)
+        limit = min(self.limit, memory, key=lambda one: one.number)
         times, rates = {1: alone}, {1: 1 / alone.step_s}
         while (number := next_number(rates, limit)) is not None:
             found = self._take(probe, number)

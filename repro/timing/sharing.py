@@ -121,7 +121,7 @@ class Sharing:
     """By `step_key`."""
     on_gpu: bool = False
     """Whether cells share a GPU; on a CPU each has a core of its own."""
-    alone: frozenset[str] = frozenset()
+    alone: tuple[str, ...] = ()
     """Ids of cells that ran out of memory when they shared the GPU."""
 
     @property

@@ -156,8 +156,9 @@ def test_the_users_word_holds_and_only_so_many_are_timed(number: int, monkeypatc
         what="cells at once", value=f"{number}, for this run", reason=f"VITREPRO_CELLS_AT_ONCE is {number}"
     )
     made_up(monkeypatch, {}, fails_from=1)
-    with pytest.raises(EnvironmentProblem, match=r"Timing a.* failed: none left"):
+    with pytest.raises(EnvironmentProblem, match=r"Timing a.* failed: none left") as caught:
         timing_of([LONG, *OTHERS], device=device)[0].settle(KEY)
+    assert ("set VITREPRO_CELLS_AT_ONCE to less" in caught.value.remedy) == (number > 1)
 
 
 @pytest.fixture
@@ -206,6 +207,9 @@ def test_what_ran_alone_unmeasured_is_measured_once_it_pays(
     short = timing_of([entry(), *OTHERS], done_before(None, 50.0))[0].settle(KEY)
     assert short is not None
     assert (tried, short[0].number, short[1].step_s) == ([], 1, 0.5)
+    last = timing_of([LONG], done_before(None, 50.0))[0].settle(KEY)
+    assert last is not None
+    assert (tried, last[0].reason) == ([], "one at a time, for cells left to run: 1")
     assert timing_of([LONG, *OTHERS], done_before(None, 50.0))[0].settle(KEY) is not None
     assert tried == [1, 2]
 
@@ -238,3 +242,16 @@ def test_real_workers_are_measured_together(monkeypatch: pytest.MonkeyPatch) -> 
     assert found[0].reason
     assert found[1].step_s > 0
     assert found[1].num_parameters > 10_000
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "PAYS_S", 0.0)
+    model = load_catalog().models["vit_micro"]
+    cells = [replace(made, cell=made.cell.model_copy(update={"model": model})) for made in (entry(), entry(seed=2))]
+    with Workers(0) as workers:
+        found = GpuTiming(cells, [], {}, GPU, workers, lambda line: None).settle(step_key(cells[0].cell))
+    assert found is not None
+    at_once, measured = found
+    assert at_once.number == 2, "a model of 50,000 weights leaves a GPU idle"
+    assert 0 < measured.peak_bytes < 2 * GIB < measured.free_bytes

@@ -138,7 +138,7 @@ def test_parts_of_the_device_are_exact_and_by_kind() -> None:
     )
     assert 3 * sharing.share(small.cell) == 1 == sharing.share(large.cell)
     assert sharing.num_workers == 3
-    alone = Sharing(otherwise=sharing.otherwise, kinds=sharing.kinds, on_gpu=True, alone=frozenset({small.cell.id}))
+    alone = Sharing(otherwise=sharing.otherwise, kinds=sharing.kinds, on_gpu=True, alone=(small.cell.id,))
     assert alone.share(small.cell) == 1
     assert alone.of(small.cell).choice().reason == "it ran out of memory when it shared the GPU"
     assert by_cores(7).share(large.cell) == Fraction(1, 7)

@@ -94,6 +94,18 @@ def test_twice_as_many_are_measured_as_long_as_it_is_worth_it(monkeypatch: pytes
     assert len(said) == 1, "silence would look like a hang"
 
 
+def test_data_sets_whose_images_have_one_shape_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = made_up(monkeypatch, {1: 100.0, 2: 100.0})
+    ten, hundred, larger = (entry(dataset=name, steps=100_000) for name in ("cifar10", "cifar100", "tinyimagenet"))
+    timing = timing_of([ten, hundred, larger])[0]
+    first, second = (timing.settle(step_key(made.cell)) for made in (ten, hundred))
+    assert first is not None
+    assert first == second
+    assert tried == [1, 2]
+    assert timing.settle(step_key(larger.cell)) is not None
+    assert tried == [1, 2, 1, 2]
+
+
 def test_what_gains_nothing_is_measured_with_two_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = made_up(monkeypatch, {1: 100.0, 2: 104.0})
     found = timing_of([LONG, *OTHERS])[0].settle(KEY)

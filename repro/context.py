@@ -15,14 +15,16 @@ from pathlib import Path
 from repro.catalog import Catalog
 from repro.datasets import missing_bytes, pack_bytes, read_manifest
 from repro.errors import CorruptFile, ProfileError, UsageError
-from repro.forecast import Forecast, make_forecast, probe_step_times, recorded_step_times, step_key
+from repro.forecast import Forecast, make_forecast
 from repro.hardware import DeviceChoice, choose_device
 from repro.messages import Measured
 from repro.plan import DataFacts, Plan, PlannedCell, WeightsState, datasets_of, make_plan
 from repro.records import CellStatus
 from repro.spec import CheckpointSpec, DatasetSpec, ModelSpec, Profile
+from repro.timing import AtOnce, GpuTiming, Sharing, by_cores, probe_step_times, recorded_step_times, step_key
 from repro.weights import WeightFacts, read_weight_facts
 from repro.weights import missing_bytes as missing_weights_bytes
+from repro.workers import Workers
 from repro.workspace import Workspace
 
 COMMIT_VARIABLE = "VITREPRO_COMMIT"
@@ -56,7 +58,11 @@ class Context:
     offline: bool = False
     """Whether the network must not be touched."""
     measured: dict[str, Measured] = field(default_factory=dict)
-    """Step times that this command has measured, by `forecast.step_key`."""
+    """Step times that this command has measured, by `timing.step_key`."""
+    at_once: dict[str, AtOnce] = field(default_factory=dict)
+    """How many cells run at once on a GPU, as far as this command knows, likewise."""
+    _has_probed: bool = field(default=False, init=False)
+    """Whether step times on a GPU were measured by this command."""
     _facts: dict[str, DataFacts] | None = field(default=None, init=False)
     """Facts of the data sets as they were last looked up."""
     _weights: dict[str, WeightFacts | None] = field(default_factory=dict, init=False)
@@ -156,9 +162,23 @@ class Context:
         # In one line, since that is what a cell has in every list.
         return WeightsState(digest=facts.digest, problem=" ".join(facts.problem.split())) if facts is not None else None
 
-    def forecast(self, entries: list[PlannedCell], plan: Plan) -> Forecast:
-        """Forecast of the entries that are not done: step times from the plan's records where they tell, else probed, once."""
+    def forecast(self, entries: list[PlannedCell], plan: Plan, workers: Workers | None = None) -> Forecast:
+        """Forecast of the entries that are not done: step times from the plan's records where they tell, else probed, once.
+
+        On a GPU `workers` do the probing, more being started as needed; without them some are started for it.
+        """
         unfinished = [entry for entry in entries if entry.status is not CellStatus.DONE]
+        if self.device.device == "cpu":
+            sharing = by_cores(self.device.num_workers)
+            times, source = self._times_on_a_cpu(unfinished, plan)
+        else:
+            with contextlib.nullcontext(workers) if workers is not None else Workers(0) as probing:
+                times, sharing, source = self._times_on_a_gpu(unfinished, plan, probing)
+        tested = {name: facts.num_test_images for name, facts in self.facts().items()}
+        forecast = make_forecast(entries, times, sharing=sharing, source=source, num_test_images=tested)
+        return replace(forecast, smaller_profile=self.profile.smaller)
+
+    def _times_on_a_cpu(self, unfinished: list[PlannedCell], plan: Plan) -> tuple[dict[str, Measured], str]:
         recorded = recorded_step_times(plan.cells, self.device)
         source = "earlier records on this machine"
         untimed = {step_key(entry.cell) for entry in unfinished} - recorded.keys()
@@ -168,10 +188,22 @@ class Context:
                 self.say(f"timing a few steps of {len(new)} kind{'s' * (len(new) > 1)} of cells for the forecast")
             self.measured.update(probe_step_times(unfinished, self.facts(), self.device, {**self.measured, **recorded}))
             source = f"a probe in {self.device.num_workers} worker{'s' * (self.device.num_workers > 1)}"
-        times = {**self.measured, **recorded}
-        tested = {name: facts.num_test_images for name, facts in self.facts().items()}
-        forecast = make_forecast(entries, times, num_workers=self.device.num_workers, source=source, num_test_images=tested)
-        return replace(forecast, smaller_profile=self.profile.smaller)
+        return {**self.measured, **recorded}, source
+
+    def _times_on_a_gpu(
+        self, unfinished: list[PlannedCell], plan: Plan, workers: Workers
+    ) -> tuple[dict[str, Measured], Sharing, str]:
+        timing = GpuTiming(unfinished, plan.cells, self.facts(), self.device, workers, self.say)
+        for key in timing.cells:
+            if key not in self.measured and (settled := timing.settle(key)) is not None:
+                self.at_once[key], self.measured[key] = settled
+                if self.verbose:
+                    self.say(f"{key}: {self.at_once[key].number} at once: {self.at_once[key].reason}")
+        kinds = {key: self.at_once[key] for key in timing.cells if key in self.at_once}
+        unknown = AtOnce(number=1, reason="nothing was known of its images when the others were timed", holds=False)
+        self._has_probed = self._has_probed or timing.has_probed
+        source = "a probe" if self._has_probed else "earlier records on this machine"
+        return self.measured, Sharing(kinds=kinds, otherwise=unknown, on_gpu=True), source
 
     def selected(self, plan: Plan) -> list[PlannedCell]:
         """The cells that `--only` names, with those that they need. Raises UsageError when it names none."""

@@ -58,6 +58,8 @@ class Job(Spec):
     """Whether images lie channels-last."""
     device_shared: bool
     """Whether other cells run on the same device meanwhile."""
+    at_once: int = 1
+    """So many cells share a GPU: each may fill no more than its part of the memory."""
     choices: tuple[Choice, ...]
     """Automatic choices made so far, to be recorded."""
     command: str
@@ -88,6 +90,16 @@ class Probe(Spec):
     """Whether images lie channels-last."""
     num_steps: int
     """Steps to time."""
+    until_enough: bool = False
+    """Whether to go on with blocks of steps until told that it is enough, as several workers must that are timed together."""
+    at_once: int = 1
+    """So many workers share a GPU: each may fill no more than its part of the memory."""
+
+
+class Enough(Spec):
+    """An open-ended probe may end; the answer to this itself is that the worker is ready again."""
+
+    kind: Literal["enough"] = "enough"
 
 
 class Trial(Spec):
@@ -136,6 +148,12 @@ class Ready(Spec):
     kind: Literal["ready"] = "ready"
 
 
+class Steady(Spec):
+    """An open-ended probe has warmed up and takes steps from now on."""
+
+    kind: Literal["steady"] = "steady"
+
+
 class Progress(Spec):
     """A logging interval of the running cell has ended."""
 
@@ -156,6 +174,17 @@ class Done(Spec):
     """As in the record."""
 
 
+class Block(Spec):
+    """Steps that were timed in one go; the device had done them all when it ended."""
+
+    began_s: float
+    """On the machine's monotonic clock, which all processes share."""
+    ended_s: float
+    """Likewise."""
+    num_steps: float
+    """Steps of the whole batch; not a whole number where fewer images than a batch were taken."""
+
+
 class Measured(Spec):
     """The answer to a probe."""
 
@@ -166,6 +195,12 @@ class Measured(Spec):
     """Seconds of one image's evaluation; 0 where it is not known and small."""
     num_parameters: int
     """Trainable parameters of the model."""
+    blocks: tuple[Block, ...] = ()
+    """The timed steps."""
+    peak_bytes: int = 0
+    """GPU memory that the process needed at its peak, without CUDA's own."""
+    free_bytes: int = 0
+    """GPU memory that was free before."""
 
 
 class Tried(Spec):
@@ -196,10 +231,12 @@ class Failed(Spec):
     """Whether the process must be replaced (after a CUDA fault or running out of memory)."""
 
 
-Answer = Annotated[Ready | Progress | Done | Measured | Tried | Failed, Field(discriminator="kind")]
+Answer = Annotated[Ready | Steady | Progress | Done | Measured | Tried | Failed, Field(discriminator="kind")]
 """Everything a worker says."""
-ANSWERS: TypeAdapter[Ready | Progress | Done | Measured | Tried | Failed] = TypeAdapter(Answer)
+ANSWERS: TypeAdapter[Ready | Steady | Progress | Done | Measured | Tried | Failed] = TypeAdapter(Answer)
 """Reads an answer from JSON."""
 
-ORDERS: TypeAdapter[Job | Probe | Trial] = TypeAdapter(Annotated[Job | Probe | Trial, Field(discriminator="kind")])
+ORDERS: TypeAdapter[Job | Probe | Trial | Enough] = TypeAdapter(
+    Annotated[Job | Probe | Trial | Enough, Field(discriminator="kind")]
+)
 """Reads an order from JSON."""

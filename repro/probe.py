@@ -5,16 +5,16 @@ Random images of the right shape stand for the data set, which may not be there 
 """
 
 import time
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from repro.hardware import activation_budget_bytes
-from repro.messages import Measured, Probe
+from repro.hardware import activation_budget_bytes, free_memory_bytes, peak_reserved_bytes, start_peak_memory
+from repro.messages import Block, Measured, Probe
 from repro.models.build import build_model, channels_of
 from repro.models.heads import head_of
 from repro.models.macs import count_parameters
-from repro.spec import Recipe
 from repro.training.evaluation import evaluation_batch
 from repro.training.freezing import freeze_all_but
 from repro.training.loop import TrainingData, train_step
@@ -27,6 +27,8 @@ WARMUP_STEPS = 3
 """Steps before the clock starts: allocation, kernel selection."""
 PROBE_S = 10.0
 """About how long a probe may take; where steps are slow it makes fewer of them, at least `LEAST_STEPS`."""
+BLOCK_S = 0.25
+"""About how long a block of steps takes in an open-ended probe: much longer than the wait for the device at its end."""
 LEAST_STEPS = 2
 """Timed steps that a probe makes in any case."""
 FEWEST_IMAGES = 2
@@ -39,12 +41,17 @@ MIDDLE_GREY, GREY_DEVIATION = 127.5, 73.9
 """Mean and standard deviation of even random grey values 0 … 255."""
 
 
-def measure_step(probe: Probe) -> Measured:
+def measure_step(
+    probe: Probe, *, steady: Callable[[], None] = lambda: None, is_enough: Callable[[], bool] = lambda: True
+) -> Measured:
     """Mean seconds of one optimizer step after a warm-up, over `num_steps` steps or as many as `PROBE_S` allows.
 
-    Where a whole batch would take too long or too much memory, fewer images are timed and the time is scaled up. Also the
-    seconds of one image's evaluation; where the head is solved for in closed form that is all there is to time.
+    With `until_enough` it calls `steady` after the warm-up and takes blocks of steps until `is_enough` says so. Where a whole
+    batch would take too long or too much memory, fewer images are timed and the time is scaled up. Also the seconds of one
+    image's evaluation; where the head is solved for in closed form that is all there is to time.
     """
+    free_bytes = free_memory_bytes(device=probe.device)
+    start_peak_memory(device=probe.device)
     precision = Precision(device_type=probe.device, bfloat16=probe.bfloat16, channels_last=probe.channels_last)
     generator = generator_for(0)
     recipe = probe.recipe
@@ -58,65 +65,95 @@ def measure_step(probe: Probe) -> Measured:
         generator=generator,
         # torch's stubs leave the memory_format overload untyped.
     ).to(device=probe.device, memory_format=precision.memory_format)  # type: ignore[call-overload]
-    num_parameters = count_parameters(model)
     image_s = _seconds_an_image(model, num_channels, image_size, probe.device, precision)
-    if recipe.ridge_penalty is not None:
-        return Measured(step_s=0.0, image_s=image_s, num_parameters=num_parameters)
-    timed, micro_batch = _images_to_time(model, recipe, image_s, (num_channels, image_size, image_size), precision)
-    shape = (timed, probe.num_channels, probe.image_size, probe.image_size)
-    greys_BCHW = torch.randint(0, 256, shape, generator=generator).float()
-    x_BCHW = greys_BCHW.to(probe.device, memory_format=precision.memory_format)
-    labels_B = torch.randint(0, probe.num_classes, (shape[0],), generator=generator).to(probe.device)
-
-    def batch(_positions: Tensor) -> tuple[Tensor, Tensor]:
-        return x_BCHW, labels_B
-
-    def normalise(x_BCHW: Tensor) -> Tensor:
-        return x_BCHW.sub(MIDDLE_GREY).div_(GREY_DEVIATION)
-
-    nowhere = torch.empty(0, dtype=torch.int64)
-    data = TrainingData(
-        batch=batch,
-        normalise=normalise,
-        train_positions=nowhere,
-        dev_positions=nowhere,
-        num_classes=probe.num_classes,
-        flip_keeps_label=True,
-        image_size=recipe.image_size,
-        repeat_grey=num_channels > probe.num_channels,
+    blocks: list[Block] = []
+    if recipe.ridge_penalty is None:
+        timed, micro_batch = _images_to_time(probe, model, image_s, (num_channels, image_size, image_size), precision)
+        steps = _Steps(probe, model, timed, micro_batch, precision, generator)
+        warmup_s = [steps.take(1)]
+        while len(warmup_s) < WARMUP_STEPS and sum(warmup_s) < PROBE_S / 2:
+            warmup_s.append(steps.take(1))
+        steps.blocks.clear()
+        if probe.until_enough:
+            steady()
+            steps.take(max(1, int(BLOCK_S / warmup_s[-1])))
+            while not is_enough():
+                steps.take(max(1, int(BLOCK_S / warmup_s[-1])))
+        else:
+            steps.take(min(probe.num_steps, max(LEAST_STEPS, int(PROBE_S / warmup_s[-1]))))
+        blocks = steps.blocks
+    num_steps = sum(block.num_steps for block in blocks)
+    return Measured(
+        step_s=sum(block.ended_s - block.began_s for block in blocks) / num_steps if blocks else 0.0,
+        image_s=image_s,
+        num_parameters=count_parameters(model),
+        blocks=tuple(blocks),
+        peak_bytes=peak_reserved_bytes(device=probe.device),
+        free_bytes=free_bytes,
     )
-    head = model.get_submodule(head_of(model)) if recipe.is_probe else None
-    freeze_all_but(head, model)
-    optimizer = make_optimizer(model, recipe)
-    if head is None:
-        model.train()
 
-    def run(steps: range) -> float:
-        """Seconds that these steps take."""
-        _synchronise(probe.device)
-        started = time.perf_counter()
-        for step in steps:
+
+class _Steps:
+    """Takes training steps, always on the same random images, and notes how long."""
+
+    def __init__(
+        self,
+        probe: Probe,
+        model: nn.Module,
+        timed: int,
+        micro_batch: int,
+        precision: Precision,
+        generator: torch.Generator,
+    ) -> None:
+        recipe = probe.recipe
+        shape = (timed, probe.num_channels, probe.image_size, probe.image_size)
+        greys_BCHW = torch.randint(0, 256, shape, generator=generator).float()
+        self.x_BCHW = greys_BCHW.to(probe.device, memory_format=precision.memory_format)
+        self.labels_B = torch.randint(0, probe.num_classes, (timed,), generator=generator).to(probe.device)
+        nowhere = torch.empty(0, dtype=torch.int64)
+        self.data = TrainingData(
+            batch=lambda _positions: (self.x_BCHW, self.labels_B),
+            normalise=lambda x_BCHW: x_BCHW.sub(MIDDLE_GREY).div_(GREY_DEVIATION),
+            train_positions=nowhere,
+            dev_positions=nowhere,
+            num_classes=probe.num_classes,
+            flip_keeps_label=True,
+            image_size=recipe.image_size,
+            repeat_grey=channels_of(probe.model, probe.num_channels) > probe.num_channels,
+        )
+        head = model.get_submodule(head_of(model)) if recipe.is_probe else None
+        freeze_all_but(head, model)
+        self.optimizer = make_optimizer(model, recipe)
+        if head is None:
+            model.train()
+        self.probe, self.model, self.precision = probe, model, precision
+        self.timed, self.micro_batch = timed, micro_batch
+        self.num_taken = 0
+        self.blocks: list[Block] = []
+
+    def take(self, num_steps: int) -> float:
+        """Take so many steps in one block; the seconds of one of them."""
+        _synchronise(self.probe.device)
+        began_s = time.monotonic()
+        for step in range(self.num_taken, self.num_taken + num_steps):
             train_step(
-                model,
-                optimizer,
-                data,
-                recipe,
-                nowhere,
+                self.model,
+                self.optimizer,
+                self.data,
+                self.probe.recipe,
+                self.data.train_positions,
                 upcoming_B=None,
                 step=step,
-                precision=precision,
+                precision=self.precision,
                 augmentation_seed=0,
-                micro_batch=micro_batch,
+                micro_batch=self.micro_batch,
             )
-        _synchronise(probe.device)
-        return time.perf_counter() - started
-
-    warmup_s = [run(range(1))]
-    while len(warmup_s) < WARMUP_STEPS and sum(warmup_s) < PROBE_S / 2:
-        warmup_s.append(run(range(len(warmup_s), len(warmup_s) + 1)))
-    num_steps = min(probe.num_steps, max(LEAST_STEPS, int(PROBE_S / warmup_s[-1])))
-    step_s = run(range(len(warmup_s), len(warmup_s) + num_steps)) / num_steps
-    return Measured(step_s=step_s * recipe.batch_size / timed, image_s=image_s, num_parameters=num_parameters)
+        _synchronise(self.probe.device)
+        ended_s = time.monotonic()
+        self.num_taken += num_steps
+        whole_steps = num_steps * self.timed / self.probe.recipe.batch_size
+        self.blocks.append(Block(began_s=began_s, ended_s=ended_s, num_steps=whole_steps))
+        return (ended_s - began_s) / num_steps
 
 
 def _seconds_an_image(model: nn.Module, num_channels: int, image_size: int, device: str, precision: Precision) -> float:
@@ -143,16 +180,17 @@ def _seconds_an_image(model: nn.Module, num_channels: int, image_size: int, devi
 
 
 def _images_to_time(
-    model: nn.Module, recipe: Recipe, image_s: float, shape: tuple[int, int, int], precision: Precision
+    probe: Probe, model: nn.Module, image_s: float, shape: tuple[int, int, int], precision: Precision
 ) -> tuple[int, int]:
     """How many images of a batch to time, and how many of them go through the model at once."""
+    recipe = probe.recipe
     affordable = max(FEWEST_IMAGES, int(PROBE_S / LEAST_STEPS / (TRAINED_TO_EVALUATED * image_s)))
     timed = fitting_micro_batch(recipe.batch_size, 1, min(affordable, recipe.batch_size))
     if recipe.is_probe:
         return timed, min(timed, evaluation_batch(shape[-1], precision.device_type))
     if timed <= FEW_IMAGES:
         return timed, timed
-    budget_bytes, _ = activation_budget_bytes(device=precision.device_type)
+    budget_bytes, _ = activation_budget_bytes(device=precision.device_type, at_once=probe.at_once)
     micro_batch = fitting_micro_batch(timed, saved_bytes_per_image(model, shape=shape, precision=precision), budget_bytes)
     return timed, min(micro_batch, recipe.micro_batch or micro_batch)
 

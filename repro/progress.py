@@ -182,17 +182,18 @@ class CountingDisplay:
 class Clock:
     """How long the rest of a sweep will take: the forecast of each cell, corrected by how long the cells so far took."""
 
-    def __init__(self, cell_s: Mapping[str, float], cell_ids: list[str], *, num_workers: int) -> None:
+    def __init__(self, cell_s: Mapping[str, float], shares: Mapping[str, float]) -> None:
+        """`shares` are the parts of the device that the cells to be run take, by id."""
         self._cell_s = cell_s
-        self._num_workers = num_workers
-        self._waiting_s = sum(self._cell_s.get(cell_id, 0.0) for cell_id in cell_ids)
+        self._shares = shares
+        self._waiting_s = sum(self._whole_device_s(cell_id) for cell_id in shares)
         self._running_s: dict[str, float] = {}
         self._seen_s = self._seen_expected_s = 0.0
 
     def started(self, cell_id: str) -> None:
         """A worker has taken the cell."""
         self._running_s[cell_id] = self._cell_s.get(cell_id, 0.0)
-        self._waiting_s -= self._running_s[cell_id]
+        self._waiting_s -= self._whole_device_s(cell_id)
 
     def stepped(self, cell_id: str, fraction: float) -> None:
         """`fraction` of the cell's steps are done."""
@@ -209,13 +210,17 @@ class Clock:
         if cell_id in self._running_s:
             del self._running_s[cell_id]
         else:
-            self._waiting_s -= self._cell_s.get(cell_id, 0.0)
+            self._waiting_s -= self._whole_device_s(cell_id)
 
     def eta_s(self) -> float:
         """Seconds until the sweep ends."""
         pace = self._seen_s / self._seen_expected_s if self._seen_expected_s else 1.0
-        left_s = max(0.0, self._waiting_s) + sum(self._running_s.values())
-        return pace * max([left_s / self._num_workers, *self._running_s.values()])
+        running_s = sum(seconds * self._shares[cell_id] for cell_id, seconds in self._running_s.items())
+        return pace * max([max(0.0, self._waiting_s) + running_s, *self._running_s.values()])
+
+    def _whole_device_s(self, cell_id: str) -> float:
+        """What the cell adds to the sweep's length where the device is always full."""
+        return self._cell_s.get(cell_id, 0.0) * self._shares[cell_id]
 
 
 def make_display(num_cells: int, say: Callable[[str], None]) -> Display:

@@ -171,6 +171,8 @@ class Failure(Spec):
     """The traceback, for a report to the developers; empty for expected problems."""
     failed_at: str
     """UTC time, ISO 8601."""
+    device_shared: bool = False
+    """Whether other cells ran on the same device at the same time; one that ran out of memory then is tried alone next."""
 
 
 class EpochRow(Spec):

@@ -5,6 +5,7 @@ and told to the parent, which records it. Must not know the matrix. Read `main` 
 """
 
 import contextlib
+import gc
 import os
 import queue
 import sys
@@ -17,7 +18,7 @@ import torch
 from repro.bench import measure_speed
 from repro.cell import run_cell
 from repro.errors import NO_SPACE_ERRNOS, DiskFull, OutOfMemory, ReproError
-from repro.messages import ORDERS, Done, Failed, Job, Probe, Progress, Ready, Trial
+from repro.messages import ORDERS, Done, Enough, Failed, Job, Probe, Progress, Ready, Steady, Trial
 from repro.probe import measure_step
 from repro.spec import Spec
 
@@ -38,9 +39,12 @@ def main() -> None:
     while True:
         line = orders.get()
         try:
-            _say(answers, _carry_out(ORDERS.validate_json(line), answers))
+            answer = _carry_out(ORDERS.validate_json(line), answers, orders)
         except Exception as error:  # noqa: BLE001 - told to the parent, which records it
-            _say(answers, _as_failure(error))
+            answer = _as_failure(error)
+        # Before the answer, since with it the parent starts the next cell, which may be another process'.
+        _free_gpu_memory()
+        _say(answers, answer)
 
 
 def _listen(orders: "queue.Queue[str]") -> None:
@@ -50,9 +54,20 @@ def _listen(orders: "queue.Queue[str]") -> None:
     os._exit(0)
 
 
-def _carry_out(order: Job | Probe | Trial, answers: TextIO) -> Spec:
+def _free_gpu_memory() -> None:
+    """Give back what torch keeps for the next cell: that may need the whole GPU, in another process."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call] # untyped in torch
+        gc.collect()
+        # After a fault nothing works; the parent replaces this process then.
+        with contextlib.suppress(RuntimeError):
+            torch.cuda.empty_cache()
+
+
+def _carry_out(order: Job | Probe | Trial | Enough, answers: TextIO, orders: "queue.Queue[str]") -> Spec:
+    if isinstance(order, Enough):
+        return Ready()
     if isinstance(order, Probe):
-        return measure_step(order)
+        return measure_step(order, steady=lambda: _say(answers, Steady()), is_enough=lambda: not orders.empty())
 
     def stepped(step: int) -> None:
         _say(answers, Progress(step=step))

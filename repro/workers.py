@@ -47,7 +47,7 @@ class _Process:
 
 
 class Workers:
-    """A fixed number of worker processes, addressed by slot 0 … n - 1. A context manager: leaving it ends them all."""
+    """Worker processes, addressed by slot 0 … n - 1. A context manager: leaving it ends them all."""
 
     def __init__(self, num_workers: int) -> None:
         self.num_workers = num_workers
@@ -61,11 +61,22 @@ class Workers:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        for process in self._slots.values():
+        self._end(list(self._slots))
+
+    def resize(self, num_workers: int) -> None:
+        """Start as many more as it takes to have so many, or end the last ones, which must be idle."""
+        for slot in range(self.num_workers, num_workers):
+            self._start(slot)
+        self._end(list(range(num_workers, self.num_workers)))
+        self.num_workers = num_workers
+
+    def _end(self, slots: list[int]) -> None:
+        processes = [self._slots.pop(slot) for slot in slots]
+        for process in processes:
             with contextlib.suppress(OSError):
                 assert process.popen.stdin
                 process.popen.stdin.close()
-        for process in self._slots.values():
+        for process in processes:
             try:
                 process.popen.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
@@ -74,7 +85,6 @@ class Workers:
             process.thread.join()
             assert process.popen.stdout
             process.popen.stdout.close()
-        self._slots.clear()
 
     def order(self, slot: int, what: Spec) -> None:
         """Give the worker in `slot` a job or a probe; its answers arrive through `next_event`."""

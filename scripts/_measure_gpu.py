@@ -27,6 +27,8 @@ from _measure_gpu_matrices import BLOCKS, DATASETS
 ROOT = Path(__file__).resolve().parent.parent
 TINY_TEST_IMAGES_A_CLASS = 25
 FEW_STEPS = 6
+ALONE = {"VITREPRO_CELLS_AT_ONCE": "1"}
+"""So that a cell's seconds are its own."""
 TRIAL_TRAIN_EVERY, TRIAL_TEST_EVERY = 25, 20
 """Of the images of a trial on a CPU: every so many-th."""
 
@@ -155,12 +157,12 @@ def check(measurement: Measurement) -> None:
         )
 
 
-def run_blocks(measurement: Measurement, name: str) -> None:
+def run_blocks(measurement: Measurement, name: str, *, extra: dict[str, str] | None = None) -> None:
     """Run one matrix as far as the time allows, and tabulate what is finished."""
     profile = measurement.profile(name, BLOCKS[name])
     started = time.monotonic()
     measurement.kit("fetch", "--profile", profile)
-    code = measurement.kit("run", "--profile", profile)
+    code = measurement.kit("run", "--profile", profile, extra=extra)
     seconds = time.monotonic() - started
     measurement.kit("report", "--profile", profile, "--no-pdf", at_most_s=120)
     measurement.say(f"\n{name}: exit code {code} after {seconds:.0f} s in this pass")
@@ -184,10 +186,28 @@ def run_blocks(measurement: Measurement, name: str) -> None:
         joules = [float(row["energy_j"]) / 1000 for row in members if row["energy_j"]]
         energy = f"{mean(joules):.1f}" if joules else "-"
         memory = max(float(row["peak_mem_bytes"]) for row in members) / 2**30
+        shared = "*" if any(row["device_shared"] == "True" for row in members) else ""
         measurement.say(
             f"| {key[1]} | {key[2]} | {key[3]} | {key[4]} | {len(members)} | {mean(accuracy):.2f}{spread} | {lowest:.2f} "
-            f"| {wall_s:.1f} | {step_ms:.2f} | {energy} | {memory:.2f} |"
+            f"| {wall_s:.1f}{shared} | {step_ms:.2f} | {energy} | {memory:.2f} |"
         )
+
+
+def sharing(measurement: Measurement) -> None:
+    """The same cells, several at once on the GPU and one at a time: seconds of the whole run, and why so many at once."""
+    block = BLOCKS["quick"].replace("size = [0.1, 1.0]", "size = [0.1]").replace("convergence_check_at = [0.1]\n", "")
+    profile = measurement.profile("sharing", block)
+    for home, extra in (("together", None), ("alone", ALONE)):
+        measurement.kit("fetch", "--profile", profile, home=home)
+        started = time.monotonic()
+        code = measurement.kit("run", "--profile", profile, "--verbose", home=home, extra=extra)
+        measurement.say(f"sharing {home}: exit code {code} after {time.monotonic() - started:.0f} s, measuring included")
+        records = [json.loads(path.read_text()) for path in (measurement.out / home / "runs").glob("*/record.json")]
+        for name in sorted({record["cell"]["model"]["name"] for record in records}):
+            own = [record for record in records if record["cell"]["model"]["name"] == name]
+            told = {choice["what"]: choice for choice in own[0]["choices"]}.get("cells at once", {})
+            seconds = mean(record["wall_s"] for record in own)
+            measurement.say(f"  {name}: {seconds:.1f} s a cell, {told.get('value')} at once: {told.get('reason')}")
 
 
 def steps_of(measurement: Measurement, row: dict[str, str]) -> int:
@@ -229,7 +249,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument(
-        "--only", nargs="+", help="some of: check quick plain upstream published speed224 strong streamed resumed"
+        "--only", nargs="+", help="some of: check quick plain upstream published speed224 strong streamed resumed sharing"
     )
     parser.add_argument("--cpu", action="store_true")
     chosen = parser.parse_args()
@@ -246,10 +266,11 @@ def main() -> None:
         "plain": lambda one: run_blocks(one, "plain"),
         "upstream": lambda one: run_blocks(one, "upstream"),
         "published": lambda one: run_blocks(one, "published"),
-        "speed224": lambda one: run_blocks(one, "speed224"),
+        "speed224": lambda one: run_blocks(one, "speed224", extra=ALONE),
         "strong": lambda one: run_blocks(one, "strong"),
         "streamed": streamed,
         "resumed": resumed,
+        "sharing": sharing,
     }
     for name, stage in stages.items():
         if chosen.only and name not in chosen.only:

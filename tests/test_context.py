@@ -12,9 +12,11 @@ from repro import context as context_module
 from repro.context import COMMIT_VARIABLE, source_commit
 from repro.datasets.manifest import MANIFEST
 from repro.errors import ProfileError, UsageError
-from repro.forecast import step_key
-from repro.messages import Measured
+from repro.hardware import DeviceChoice
+from repro.messages import Block, Measured, Probe
 from repro.records import CellStatus
+from repro.timing import shared, step_key
+from repro.workers import Workers
 from repro.workspace import command_line
 
 DOWNSTREAM = "dots.n12.tiny_vit.marks-30.plain.s1"
@@ -126,6 +128,58 @@ def test_a_forecast_is_probed_once_a_command(tmp_path: Path, monkeypatch: pytest
     assert all(not missing for missing in probed[1:]), "what is measured is not measured again"
     assert first == second
     assert "a probe in" in second.source
+
+
+ON_A_GPU = DeviceChoice(
+    device="cuda",
+    name="cpu",
+    bfloat16=False,
+    channels_last=True,
+    reason="",
+    precision_reason="",
+    driver=None,
+    num_workers=8,
+    workers_reason="no more are tried",
+)
+"""A GPU by the name under which the finished study has step times."""
+
+
+def test_on_a_gpu_a_forecast_comes_from_records_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile, home = spine.copy_of_finished(tmp_path)
+    context, lines = spine.make_context(profile, home)
+    spine.fetch(context)
+    shutil.rmtree(spine.cell_dir(home, DOWNSTREAM))
+    context.__dict__["device"] = ON_A_GPU
+    monkeypatch.setattr(shared, "take_together", lambda *arguments: pytest.fail("probed"))
+    plan = context.plan()
+    forecast = context.forecast(list(plan.cells), plan)
+    assert list(forecast.cell_s) == [DOWNSTREAM]
+    assert (forecast.source, forecast.num_workers) == ("earlier records on this machine", 1)
+    assert lines == []
+
+
+def test_on_a_gpu_each_kind_is_measured_once_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, lines = spine.make_context(spine.write_study(tmp_path), tmp_path / "home")
+    context.verbose = True
+    spine.fetch(context)
+    context.__dict__["device"] = ON_A_GPU
+    tried: list[int] = []
+
+    def take_together(workers: Workers, probe: Probe, number: int) -> list[Measured]:
+        tried.append(number)
+        own = Block(began_s=0.0, ended_s=10.0, num_steps=1.0 if number < 4 else 0.5)
+        return [Measured(step_s=10.0, num_parameters=10, blocks=(own,), peak_bytes=1, free_bytes=2**34)] * number
+
+    monkeypatch.setattr(shared, "take_together", take_together)
+    plan = context.plan()
+    with Workers(0) as workers:
+        monkeypatch.setattr(workers, "resize", lambda num_workers: None)
+        first, second = (context.forecast(list(plan.cells), plan, workers) for _ in range(2))
+    assert tried == 2 * [1, 2, 4], "the images of both data sets have one shape"
+    assert first == second
+    assert "up to 2 cells at once on the GPU" in second.line()
+    assert second.source == "a probe"
+    assert sum("2 at once: 2 at once are 2.0 times as fast as one, 4 would be no faster" in line for line in lines) == 3
 
 
 def test_the_commit_is_stated_or_found_or_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ def test_a_name_loses_its_middle_only_when_it_must() -> None:
 
 
 def test_the_clock_counts_down_by_the_forecast() -> None:
-    clock = Clock({"a": 100.0, "b": 60.0, "c": 40.0}, ["a", "b", "c"], num_workers=2)
+    clock = Clock({"a": 100.0, "b": 60.0, "c": 40.0}, {"a": 0.5, "b": 0.5, "c": 0.5})
     assert clock.eta_s() == 100.0
     clock.started("a")
     clock.started("b")
@@ -136,8 +136,19 @@ def test_the_clock_counts_down_by_the_forecast() -> None:
     assert clock.eta_s() == 0.0
 
 
+def test_the_clock_counts_what_part_of_the_device_a_cell_takes() -> None:
+    clock = Clock({"a": 40.0, "b": 40.0, "large": 100.0}, {"a": 0.25, "b": 0.25, "large": 1.0})
+    assert clock.eta_s() == 10.0 + 10.0 + 100.0
+    clock.started("a")
+    clock.started("b")
+    clock.stepped("a", 0.5)
+    assert clock.eta_s() == 5.0 + 10.0 + 100.0
+    clock.ended("large")
+    assert clock.eta_s() == 40.0, "the cell that runs longest holds the sweep up"
+
+
 def test_the_clock_learns_the_pace_of_finished_cells() -> None:
-    clock = Clock({"a": 10.0, "b": 30.0}, ["a", "b"], num_workers=1)
+    clock = Clock({"a": 10.0, "b": 30.0}, {"a": 1.0, "b": 1.0})
     clock.started("a")
     clock.learn("a", 20.0)
     clock.ended("a")
@@ -145,7 +156,7 @@ def test_the_clock_learns_the_pace_of_finished_cells() -> None:
 
 
 def test_the_clock_does_not_stumble_over_cells_without_a_forecast() -> None:
-    clock = Clock({}, ["a", "b"], num_workers=1)
+    clock = Clock({}, {"a": 1.0, "b": 1.0})
     clock.started("a")
     clock.stepped("a", 0.5)
     clock.learn("a", 3.0)

@@ -13,7 +13,7 @@ import spine
 import torch
 
 from repro.errors import DiskFull, OutOfMemory, TrainingDiverged
-from repro.messages import Failed, Measured, Probe, Ready
+from repro.messages import Enough, Failed, Measured, Probe, Ready, Steady
 from repro.spec import ModelSpec, Recipe
 from repro.worker import _as_failure
 from repro.workers import Died, Workers
@@ -81,6 +81,30 @@ def test_answers_of_a_replaced_worker_are_dropped() -> None:
         workers.replace(0)
         assert isinstance(next_of(workers, Ready), Ready), "that of the new one"
         assert workers.next_event(0.1) is None, "the old one's death was willed"
+
+
+def test_an_open_ended_probe_goes_on_until_it_is_told_that_it_is_enough() -> None:
+    with Workers(1) as workers:
+        workers.order(0, probe().model_copy(update={"until_enough": True}))
+        next_of(workers, Steady)
+        assert workers.next_event(1.0) is None, "nothing comes by itself"
+        workers.order(0, Enough())
+        measured = next_of(workers, Measured)
+        assert isinstance(measured, Measured)
+        assert measured.blocks[-1].ended_s - measured.blocks[0].began_s > 0.9
+        assert isinstance(next_of(workers, Ready), Ready)
+
+
+def test_workers_become_more_and_fewer() -> None:
+    with Workers(0) as workers:
+        assert children() == []
+        workers.resize(2)
+        assert (len(children()), workers.num_workers) == (2, 2)
+        workers.resize(1)
+        (left,) = children()
+        workers.resize(2)
+        assert left in children(), "those that stay are not started again"
+    assert children() == []
 
 
 def test_workers_that_are_still_starting_are_ended_too() -> None:
@@ -167,7 +191,7 @@ def test_a_defect_is_told_with_its_traceback() -> None:
 
 
 def test_a_worker_keeps_what_libraries_print_out_of_its_answers(tmp_path: Path) -> None:
-    code = "import sys, repro.worker as w; w.measure_step = lambda p: print('noise') or w.Ready(); w.main()"
+    code = "import sys, repro.worker as w; w.measure_step = lambda p, **told: print('noise') or w.Ready(); w.main()"
     order = probe().model_dump_json() + "\n"
     done = subprocess.Popen(
         [sys.executable, "-c", code],

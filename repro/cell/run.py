@@ -97,8 +97,8 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
     model = start.model
     forward_macs = count_forward_macs(model, image_size=start.image_size, num_channels=start.num_channels)
 
-    with _placed_images(pack, precision) as (train_images, test_images, placement):
-        micro_batch, how_many = choose_micro_batch(start, recipe, precision)
+    with _placed_images(pack, precision, at_once=job.at_once) as (train_images, test_images, placement):
+        micro_batch, how_many = choose_micro_batch(start, recipe, precision, at_once=job.at_once)
         start_peak_memory(device=job.device)
         meter = EnergyMeter(device=job.device)
         joules_before = meter.joules()
@@ -270,10 +270,10 @@ def _train_flops(recipe: Recipe, forward_macs: int, *, num_images: int) -> float
 
 
 @contextlib.contextmanager
-def _placed_images(pack: Pack, precision: Precision) -> Iterator[tuple[PartImages, PartImages, Choice]]:
+def _placed_images(pack: Pack, precision: Precision, *, at_once: int) -> Iterator[tuple[PartImages, PartImages, Choice]]:
     """Training images, test images, and whether all of them lie on the device; the training images have precedence."""
     device, layout = precision.device_type, precision.memory_format
-    budget_bytes, origin = image_budget_bytes(device=device)
+    budget_bytes, origin = image_budget_bytes(device=device, at_once=at_once)
     train_images, why_train = place_images(pack, part="train", device=device, memory_format=layout, budget_bytes=budget_bytes)
     with train_images:
         left_bytes = budget_bytes - (pack.x_train.nbytes if isinstance(train_images, DeviceImages) else 0)

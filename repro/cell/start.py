@@ -102,10 +102,11 @@ def normaliser(wanted: InputSpec, *, device: str) -> Callable[[Tensor], Tensor]:
     return lambda x_BCHW: x_BCHW.sub(mean_C11).div_(std_C11)
 
 
-def choose_micro_batch(start: Start, recipe: Recipe, precision: Precision) -> tuple[int, Choice]:
+def choose_micro_batch(start: Start, recipe: Recipe, precision: Precision, *, at_once: int = 1) -> tuple[int, Choice]:
     """How many images of a batch go through the model at once, with the reason; images lie on the device already.
 
-    With BatchNorm it is the recipe's, since it changes the statistics; otherwise as many as memory allows.
+    With BatchNorm it is the recipe's, since it changes the statistics; otherwise as many as memory allows; on a GPU
+    `at_once` cells share it.
     """
     whole = recipe.batch_size
     if recipe.is_probe:
@@ -117,7 +118,7 @@ def choose_micro_batch(start: Start, recipe: Recipe, precision: Precision) -> tu
     else:
         shape = (start.num_channels, start.image_size, start.image_size)
         per_image = saved_bytes_per_image(start.model, shape=shape, precision=precision)
-        budget_bytes, origin = activation_budget_bytes(device=precision.device_type)
+        budget_bytes, origin = activation_budget_bytes(device=precision.device_type, at_once=at_once)
         number = fitting_micro_batch(whole, per_image, budget_bytes)
         reason = f"no BatchNorm, {per_image / 2**20:.1f} MiB an image in {origin}; it changes nothing but rounding"
     return number, Choice(what="micro-batch", value=f"{number} of {whole}", reason=reason)

@@ -13,19 +13,24 @@ from repro.hardware.host import HostFacts, look_at_host
 from repro.hardware.inspection import Inspection, forget_inspection, inspect_gpus
 from repro.hardware.lines import CheckLine, Level
 from repro.hardware.machine import (
+    CELLS_AT_ONCE_VARIABLE,
     CPU_THREADS_PER_WORKER,
     IMAGE_BUDGET_VARIABLE,
     activation_budget_bytes,
     available_memory_bytes,
+    free_memory_bytes,
     image_budget_bytes,
     peak_memory_bytes,
+    peak_reserved_bytes,
     processor_name,
     start_peak_memory,
+    stated_cells_at_once,
     usable_cores,
 )
 from repro.hardware.nvml import EnergyMeter, survey_gpus
 
 __all__ = [
+    "CELLS_AT_ONCE_VARIABLE",
     "CPU_THREADS_PER_WORKER",
     "IMAGE_BUDGET_VARIABLE",
     "CheckLine",
@@ -45,14 +50,17 @@ __all__ = [
     "choose_device",
     "diagnose",
     "forget_inspection",
+    "free_memory_bytes",
     "image_budget_bytes",
     "inspect_gpus",
     "look_at_host",
     "lost_gpu",
     "peak_memory_bytes",
+    "peak_reserved_bytes",
     "probe_cuda",
     "processor_name",
     "start_peak_memory",
+    "stated_cells_at_once",
     "survey_gpus",
     "usable_cores",
 ]

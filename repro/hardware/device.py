@@ -7,12 +7,23 @@ from dataclasses import dataclass
 
 from repro.errors import EnvironmentProblem
 from repro.hardware.cuda import BFLOAT16_CAPABILITY, CudaProbe
+from repro.hardware.gpus import ComputeMode
 from repro.hardware.inspection import Inspection, inspect_gpus
-from repro.hardware.machine import CPU_THREADS_PER_WORKER, usable_cores
+from repro.hardware.machine import (
+    CELLS_AT_ONCE_VARIABLE,
+    CPU_THREADS_PER_WORKER,
+    available_memory_bytes,
+    stated_cells_at_once,
+    usable_cores,
+)
 from repro.hardware.obstacles import obstacle
 
 BFLOAT16_LIMIT = 0.02
 """Relative difference beyond which bfloat16 products are wrong; rounding to 8 binary digits makes 0.003."""
+MOST_ON_A_GPU = 8
+"""Cells that are let run at once on a GPU, at most: each costs a core, and seconds to find out whether it is worth it."""
+CUDA_WORKER_BYTES = 3 * 2**30
+"""Main memory that a worker process needs with CUDA's libraries, without images. Reckoned, not measured: docs/gpu-todo.md."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +45,11 @@ class DeviceChoice:
     driver: str | None
     """NVIDIA driver, if a GPU is used."""
     num_workers: int
-    """Worker processes."""
+    """Worker processes: all of them on a CPU; on a GPU at most, since what cells gain by sharing it is measured (`timing`)."""
+    workers_reason: str = ""
+    """Why so many."""
+    at_once: int | None = None
+    """Cells at once on a GPU, where that is settled without measuring."""
     uuid: str = ""
     """The GPU's or MIG slice's UUID; empty on a CPU."""
 
@@ -69,11 +84,13 @@ def _cpu(reason: str) -> DeviceChoice:
         precision_reason="float32: on a CPU the small models gain nothing from bfloat16, and results are bitwise repeatable",
         driver=None,
         num_workers=max(1, usable_cores() // CPU_THREADS_PER_WORKER),
+        workers_reason="one per usable core",
     )
 
 
 def _cuda(seen: Inspection, probe: CudaProbe) -> DeviceChoice:
     bfloat16, reason = choose_precision(probe)
+    num_workers, why, is_settled = workers_on_a_gpu(seen)
     return DeviceChoice(
         device="cuda",
         name=probe.name,
@@ -82,9 +99,31 @@ def _cuda(seen: Inspection, probe: CudaProbe) -> DeviceChoice:
         reason="a usable GPU",
         precision_reason=reason,
         driver=seen.survey.driver,
-        num_workers=1,
+        num_workers=num_workers,
+        workers_reason=why,
+        at_once=num_workers if is_settled else None,
         uuid=probe.uuid,
     )
+
+
+def workers_on_a_gpu(seen: Inspection) -> tuple[int, str, bool]:
+    """How many worker processes may share the GPU, why, and whether that settles how many will.
+
+    Raises EnvironmentProblem when the environment variable that sets it is not a whole number of 1 or more.
+    """
+    stated = stated_cells_at_once()
+    if seen.gpu is not None and seen.gpu.compute_mode is ComputeMode.EXCLUSIVE:
+        return 1, "the GPU takes one process at a time (compute mode exclusive)", True
+    if stated is not None:
+        return stated, f"{CELLS_AT_ONCE_VARIABLE} is {stated}", True
+    cores, memory_bytes = usable_cores() // CPU_THREADS_PER_WORKER, available_memory_bytes()
+    bounds = (
+        (MOST_ON_A_GPU, "no more are tried"),
+        (cores, f"usable cores: {cores}"),
+        (memory_bytes // CUDA_WORKER_BYTES, f"main memory: {memory_bytes / 2**30:.1f} GiB are free"),
+    )
+    number, why = min(bounds, key=lambda bound: bound[0])
+    return max(1, number), why, number <= 1
 
 
 def choose_precision(probe: CudaProbe) -> tuple[bool, str]:

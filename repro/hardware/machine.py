@@ -19,6 +19,8 @@ CPU_THREADS_PER_WORKER = 1
 
 IMAGE_BUDGET_VARIABLE = "VITREPRO_IMAGES_ON_DEVICE_GIB"
 """Names how much device memory the images of one cell may fill."""
+CELLS_AT_ONCE_VARIABLE = "VITREPRO_CELLS_AT_ONCE"
+"""Names how many cells run at once on a GPU, whatever their kind."""
 GPU_SHARE_FOR_IMAGES = 2
 """One part in so many of a GPU's free memory; the model, its gradients and activations need the rest."""
 CPU_SHARE_FOR_IMAGES = 4
@@ -72,6 +74,15 @@ def start_peak_memory(*, device: str) -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
+def peak_reserved_bytes(*, device: str) -> int:
+    """What this process has needed at its peak on a GPU since `start_peak_memory`: torch's cache counts; 0 on a CPU."""
+    if not device.startswith("cuda"):
+        return 0
+    import torch
+
+    return int(torch.cuda.max_memory_reserved())
+
+
 def processor_name() -> str:
     """The CPU's product name as Linux gives it, else the machine type."""
     for line in _lines(Path("/proc/cpuinfo")):
@@ -89,10 +100,27 @@ def available_memory_bytes() -> int:
     return available
 
 
-def image_budget_bytes(*, device: str) -> tuple[int, str]:
+def stated_cells_at_once() -> int | None:
+    """How many cells the user wants at once on a GPU; None where that is left to be measured.
+
+    Raises EnvironmentProblem when the environment variable that sets it is not a whole number of 1 or more.
+    """
+    stated = os.environ.get(CELLS_AT_ONCE_VARIABLE)
+    if stated is None:
+        return None
+    if not (stated.isascii() and stated.isdigit() and int(stated) >= 1):
+        raise EnvironmentProblem(
+            f"{CELLS_AT_ONCE_VARIABLE} is {stated!r}, which is not a whole number of 1 or more.",
+            remedy="Set it to a number such as 4 (1 gives every cell the GPU alone), or unset it: then it is measured.",
+        )
+    return int(stated)
+
+
+def image_budget_bytes(*, device: str, at_once: int = 1) -> tuple[int, str]:
     """Bytes that one cell's images may fill on the device, and whence the number, in a few words.
 
-    Raises EnvironmentProblem when the environment variable that sets it is not a number of GiB.
+    Where `at_once` cells share a GPU, each has its part of what is free; what a user states is for each cell. Raises
+    EnvironmentProblem when the environment variable that sets it is not a number of GiB.
     """
     stated = os.environ.get(IMAGE_BUDGET_VARIABLE)
     if stated is not None:
@@ -106,28 +134,34 @@ def image_budget_bytes(*, device: str) -> tuple[int, str]:
                 remedy="Set it to a number such as 8 or 0.5 (0 leaves all images on the disk), or unset it.",
             )
         return int(gib * 2**30), f"{IMAGE_BUDGET_VARIABLE} is {stated}"
-    free_bytes = _free_bytes(device)
+    free_bytes = free_memory_bytes(device=device)
     if device.startswith("cuda"):
-        return free_bytes // GPU_SHARE_FOR_IMAGES, f"half of the {free_bytes / 2**30:.1f} GiB that are free on the GPU"
+        words = f"half of {_part(at_once)}the {free_bytes / 2**30:.1f} GiB that are free on the GPU"
+        return free_bytes // GPU_SHARE_FOR_IMAGES // at_once, words
     return free_bytes // CPU_SHARE_FOR_IMAGES, f"a quarter of the {free_bytes / 2**30:.1f} GiB of memory that are available"
 
 
-def activation_budget_bytes(*, device: str) -> tuple[int, str]:
+def activation_budget_bytes(*, device: str, at_once: int = 1) -> tuple[int, str]:
     """Bytes that one training step's activations may fill on the device, and whence the number, in a few words.
 
-    Half of a GPU's free memory (gradients, optimizer state and work space need the rest). Of a CPU's an eighth of all there is,
-    free or not, so that a resumed cell finds the same number and ends bitwise as an undisturbed one.
+    Half of a GPU's free memory (gradients, optimizer state and work space need the rest), divided by the cells `at_once`. Of a
+    CPU's an eighth of all there is, free or not, so that a resumed cell finds the same number and ends bitwise as undisturbed.
     """
     if device.startswith("cuda"):
-        free_bytes = _free_bytes(device)
-        return free_bytes // 2, f"half of {free_bytes / 2**30:.1f} GiB free"
+        free_bytes = free_memory_bytes(device=device)
+        return free_bytes // 2 // at_once, f"half of {_part(at_once)}{free_bytes / 2**30:.1f} GiB free"
     total_bytes = int(psutil.virtual_memory().total)
     if (memory := _memory_limit()) is not None:
         total_bytes = min(total_bytes, memory[0])
     return total_bytes // 8, f"an eighth of {total_bytes / 2**30:.1f} GiB"
 
 
-def _free_bytes(device: str) -> int:
+def _part(at_once: int) -> str:
+    return f"1/{at_once} of " if at_once > 1 else ""
+
+
+def free_memory_bytes(*, device: str) -> int:
+    """Bytes that this process could still fill on the device."""
     if not device.startswith("cuda"):
         return available_memory_bytes()
     import torch

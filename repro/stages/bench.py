@@ -15,12 +15,12 @@ from pathlib import Path
 from repro.benchmarks import BenchCase, Benchmark, BenchRow, write_benchmark
 from repro.context import Context, source_commit
 from repro.errors import DiskFull, UsageError
-from repro.forecast import image_shape
 from repro.hardware import CPU_THREADS_PER_WORKER, DeviceChoice, usable_cores
 from repro.messages import Failed, Trial, Tried
 from repro.plan import DataFacts, PlannedCell
 from repro.records import Choice, Environment
 from repro.spec import Cell, Recipe, Role
+from repro.timing import image_shape
 from repro.workers import Died, Workers
 from repro.workspace import Workspace, command_line
 

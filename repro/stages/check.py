@@ -101,7 +101,8 @@ def _cores() -> CheckLine:
 def _memory(context: Context) -> CheckLine:
     available = available_memory_bytes()
     try:
-        num_workers = context.device.num_workers
+        # How many share a GPU is measured later, and never more than main memory bears.
+        num_workers = context.device.num_workers if context.device.device == "cpu" else context.device.at_once or 1
     except ReproError:
         num_workers = 1
     needed = num_workers * (WORKER_MEMORY_BYTES + min(_image_bytes(context), available // 4))

@@ -1,41 +1,19 @@
 """Stage `run`: train every selected cell that is not done, in worker processes.
 
-A cell's exception becomes its `failure.json` and the sweep goes on; only what every cell would meet (a full disk, a lost GPU)
-stops it.
-Must not know how a cell trains or what its numbers mean. Read `run` first, then `Sweep.until_done`.
+Must not know how a cell trains or what its numbers mean. Read `run` first, then `repro.sweep`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
-from repro.context import Context, source_commit
-from repro.errors import CorruptFile, DiskFull, EnvironmentProblem, TrainingDiverged
-from repro.forecast import Forecast
-from repro.hardware import DeviceChoice, lost_gpu
-from repro.inside import is_looked_into
-from repro.messages import Done, Failed, Job, Progress, Weights
-from repro.plan import STOPPED, Plan, PlannedCell, blocked_by, chosen_rate
-from repro.progress import Clock, Display, make_display
-from repro.records import (
-    FAILURE,
-    LAST,
-    RECORD,
-    WEIGHTS,
-    CellStatus,
-    Choice,
-    Failure,
-    check_file,
-    read_failure,
-    read_finished,
-    read_record,
-    write_failure,
-)
-from repro.workers import Died, Workers
-from repro.workspace import command_line, move_aside
-
-TICK_S = 0.2
-"""How long to wait for a worker's answer before looking round again."""
+from repro.context import Context
+from repro.errors import CorruptFile, OutOfMemory
+from repro.plan import Plan, PlannedCell
+from repro.progress import make_display
+from repro.records import FAILURE, WEIGHTS, CellStatus, check_file, read_failure, read_finished
+from repro.sweep import Sweep
+from repro.workers import Workers
+from repro.workspace import move_aside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,17 +42,21 @@ def run(context: Context, *, seed_done: Callable[[int], None]) -> RunSummary:
     upstream_ids = {entry.upstream_id for entry in entries if entry.fingerprint and entry.status is not CellStatus.DONE}
     entries = [_cleared(context, entry, starts_others=entry.cell.id in upstream_ids) for entry in entries]
     waiting = [entry for entry in entries if _can_be_tried(context, entry)]
+    alone = tuple(entry.cell.id for entry in waiting if _needs_the_whole_gpu(context, entry))
     if waiting:
-        # What cannot be tried is neither timed nor counted.
-        expected = context.forecast(waiting + [entry for entry in entries if entry.status is CellStatus.DONE], plan)
-        context.say(expected.line())
-        device = replace(context.device, num_workers=min(context.device.num_workers, len(waiting)))
-        display = make_display(len(waiting), context.say)
-        try:
-            with Workers(device.num_workers) as workers:
-                entries = Sweep(context, entries, device, workers, display, expected, seed_done).until_done()
-        finally:
-            display.close()
+        with Workers(0) as workers:
+            # What cannot be tried is neither timed nor counted.
+            counted = waiting + [entry for entry in entries if entry.status is CellStatus.DONE]
+            expected = context.forecast(counted, plan, workers)
+            expected = replace(expected, sharing=replace(expected.sharing, alone=alone))
+            context.say(expected.line())
+            workers.resize(min(expected.num_workers, len(waiting)))
+            display = make_display(len(waiting), context.say)
+            try:
+                ids = [entry.cell.id for entry in waiting]
+                entries = Sweep(context, entries, ids, workers, display, expected, seed_done).until_done()
+            finally:
+                display.close()
     statuses = [entry.status for entry in entries]
     return RunSummary(
         num_done=statuses.count(CellStatus.DONE),
@@ -84,214 +66,17 @@ def run(context: Context, *, seed_done: Callable[[int], None]) -> RunSummary:
     )
 
 
-class Sweep:
-    """Hands cells to workers as they become free, until none is left."""
-
-    def __init__(
-        self,
-        context: Context,
-        entries: list[PlannedCell],
-        device: DeviceChoice,
-        workers: Workers,
-        display: Display,
-        expected: Forecast,
-        seed_done: Callable[[int], None],
-    ) -> None:
-        self.context = context
-        self.device = device
-        self.workers = workers
-        self.display = display
-        self.seed_done = seed_done
-        self.commit = source_commit()
-        self.entries = {entry.cell.id: entry for entry in entries}
-        self.waiting = [entry.cell.id for entry in entries if _can_be_tried(context, entry)]
-        self.rates: dict[str, tuple[float, Choice | None]] = {}
-        self.running: dict[int, str] = {}
-        self.clock = Clock(expected.cell_s, self.waiting, num_workers=workers.num_workers)
-
-    def until_done(self) -> list[PlannedCell]:
-        """Run everything that waits; the entries with their new states, in their old order."""
-        self._fill()
-        while self.running or self.waiting:
-            found = self.workers.next_event(TICK_S)
-            if found is not None:
-                slot, event = found
-                if isinstance(event, Progress):
-                    self._stepped(slot, event)
-                elif isinstance(event, Done):
-                    self._done(slot, event)
-                elif isinstance(event, Failed):
-                    self._failed(slot, event)
-                elif isinstance(event, Died):
-                    self._died(slot, event)
-            self._fill()
-        return list(self.entries.values())
-
-    def _fill(self) -> None:
-        for slot in range(self.workers.num_workers):
-            if slot not in self.running and (cell_id := self._next_ready()) is not None:
-                self._start(slot, cell_id)
-
-    def _next_ready(self) -> str | None:
-        for cell_id in list(self.waiting):
-            needs = [self.entries[need] for need in self.entries[cell_id].needs]
-            stopped = next((need for need in needs if need.status in STOPPED and self._is_settled(need)), None)
-            if stopped is not None:
-                self._block(cell_id, blocked_by(stopped))
-            elif all(need.status is CellStatus.DONE for need in needs):
-                try:
-                    self.rates[cell_id] = chosen_rate(self.entries[cell_id], self.entries)
-                except TrainingDiverged as error:
-                    self._block(cell_id, error.message)
-                    continue
-                self.waiting.remove(cell_id)
-                return cell_id
-        return None
-
-    def _block(self, cell_id: str, reason: str) -> None:
-        self.waiting.remove(cell_id)
-        self.entries[cell_id] = replace(self.entries[cell_id], status=CellStatus.BLOCKED, reason=reason)
-        self._ended(None, cell_id, f"{cell_id}  blocked: {reason}")
-
-    def _is_settled(self, entry: PlannedCell) -> bool:
-        return entry.cell.id not in self.waiting and entry.cell.id not in self.running.values()
-
-    def _start(self, slot: int, cell_id: str) -> None:
-        entry = self.entries[cell_id]
-        assert entry.fingerprint is not None
-        folder = self.context.workspace.run_dir(cell_id, entry.fingerprint)
-        from_scratch = self.context.force and self.context.is_named(entry)
-        for name in (RECORD, LAST, FAILURE) if from_scratch else (FAILURE,):
-            (folder / name).unlink(missing_ok=True)
-        lr, why = self.rates[cell_id]
-        facts = self.context.weight_facts(entry.cell.weights) if entry.cell.weights else None
-        self.running[slot] = cell_id
-        self.clock.started(cell_id)
-        self.display.started(slot, cell_id, entry.cell.recipe.steps)
-        self.workers.order(
-            slot,
-            Job(
-                cell=entry.cell,
-                fingerprint=entry.fingerprint,
-                upstream_fingerprint=entry.upstream_fingerprint,
-                upstream_id=entry.upstream_id,
-                weights=Weights(path=facts.path, sha256=facts.sha256, input=facts.input)
-                if facts and facts.path and facts.sha256
-                else None,
-                lr=lr,
-                keeps_weights=entry.is_upstream,
-                looks_inside=is_looked_into(
-                    role=entry.cell.role,
-                    family=entry.cell.model.family,
-                    is_probe=entry.cell.recipe.is_probe,
-                ),
-                home=self.context.workspace.home,
-                device=self.device.device,
-                device_name=self.device.name,
-                driver=self.device.driver,
-                bfloat16=self.device.bfloat16,
-                channels_last=self.device.channels_last,
-                device_shared=self.workers.num_workers > 1 and self.device.device != "cpu",
-                choices=(*device_choices(self.device), *([why] if why else [])),
-                command=command_line(),
-                commit=self.commit,
-            ),
-        )
-
-    def _stepped(self, slot: int, event: Progress) -> None:
-        cell_id = self.running[slot]
-        self.clock.stepped(cell_id, event.step / self.entries[cell_id].cell.recipe.steps)
-        self.display.stepped(slot, event.step, self.clock.eta_s())
-
-    def _done(self, slot: int, event: Done) -> None:
-        cell_id = self.running.pop(slot)
-        entry = self.entries[cell_id]
-        assert entry.fingerprint is not None
-        record = read_record(self.context.workspace.run_dir(cell_id, entry.fingerprint))
-        self.entries[cell_id] = replace(entry, status=CellStatus.DONE, reason="", record=record)
-        if record is not None and record.resumed_from_step is None:
-            self.clock.learn(cell_id, event.total_s)
-        found = "diverged"
-        if event.test_accuracy is not None:
-            found = f"test accuracy {event.test_accuracy:.3f}"
-        elif event.dev_accuracy is not None:
-            found = f"dev accuracy {event.dev_accuracy:.3f}"
-        self._ended(slot, cell_id, f"{cell_id}  done in {event.total_s:.1f} s, {found}")
-
-    def _failed(self, slot: int, event: Failed) -> None:
-        if slot not in self.running:
-            return
-        cell_id = self.running.pop(slot)
-        if event.stops_the_run:
-            raise DiskFull(event.message, remedy=event.remedy)
-        self._require_gpu(cell_id, event.message)
-        self._record_failure(cell_id, event.error, event.message, event.remedy, event.traceback)
-        if event.worker_is_spoilt:
-            self.workers.replace(slot)
-        self._ended(slot, cell_id, f"{cell_id}  FAILED: {event.message} {event.remedy}")
-
-    def _died(self, slot: int, event: Died) -> None:
-        cell_id = self.running.pop(slot, None)
-        message = f"The worker process {event.description}."
-        if cell_id is not None:
-            self._require_gpu(cell_id, message)
-        self.workers.replace(slot)
-        if cell_id is None:
-            return
-        remedy = "Run again: it resumes where it was; if it dies again, look for an out-of-memory kill in the system log."
-        self._record_failure(cell_id, "WorkerDied", message, remedy, "")
-        self._ended(slot, cell_id, f"{cell_id}  FAILED: {message} {remedy}")
-
-    def _require_gpu(self, cell_id: str, message: str) -> None:
-        """Raise EnvironmentProblem if the GPU no longer answers: every other cell would fail as this one did.
-
-        The cell gets no failure.json, for it has not failed by itself: it goes on from its last state with the next run.
-        """
-        if self.device.device != "cuda" or (lost := lost_gpu(self.device.uuid)) is None:
-            return
-        raise EnvironmentProblem(
-            f"The GPU was lost while {cell_id} was running ({message.rstrip('.')}): {lost.message}.",
-            remedy=f"{lost.remedy} Finished cells are kept; the same command then goes on from there.",
-        )
-
-    def _record_failure(self, cell_id: str, error: str, message: str, remedy: str, traceback: str) -> None:
-        entry = self.entries[cell_id]
-        assert entry.fingerprint is not None
-        failure = Failure(
-            cell_id=cell_id,
-            fingerprint=entry.fingerprint,
-            kind=error,
-            message=message,
-            remedy=remedy,
-            traceback=traceback,
-            failed_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        write_failure(self.context.workspace.run_dir(cell_id, entry.fingerprint), failure)
-        self.entries[cell_id] = replace(entry, status=CellStatus.FAILED, reason=message)
-
-    def _ended(self, slot: int | None, cell_id: str, line: str) -> None:
-        self.clock.ended(cell_id)
-        self.display.ended(slot, line, self.clock.eta_s())
-        seed = self.entries[cell_id].cell.seed
-        unfinished = [*self.waiting, *self.running.values()]
-        if all(self.entries[other].cell.seed != seed for other in unfinished) and unfinished:
-            self.seed_done(seed)
-
-
-def device_choices(device: DeviceChoice) -> tuple[Choice, ...]:
-    """What was chosen automatically, for the record."""
-    workers_reason = "one per usable core" if device.device == "cpu" else "one per GPU"
-    return (
-        Choice(what="device", value=device.name, reason=device.reason),
-        Choice(what="precision", value="bfloat16" if device.bfloat16 else "float32", reason=device.precision_reason),
-        Choice(what="workers", value=str(device.num_workers), reason=workers_reason),
-    )
-
-
 def _can_be_tried(context: Context, entry: PlannedCell) -> bool:
     """Whether the cell is not done and its data and weights are there; what failed or was blocked by it is tried again."""
     facts = context.weight_facts(entry.cell.weights) if entry.cell.weights else None
     return entry.fingerprint is not None and entry.status is not CellStatus.DONE and not (facts and facts.problem)
+
+
+def _needs_the_whole_gpu(context: Context, entry: PlannedCell) -> bool:
+    """Whether the cell ran out of memory when it shared the GPU."""
+    assert entry.fingerprint is not None, "what can be tried has one"
+    failure = read_failure(context.workspace.run_dir(entry.cell.id, entry.fingerprint))
+    return failure is not None and failure.device_shared and failure.kind == OutOfMemory.__name__
 
 
 def _unfetched(context: Context, plan: Plan, entries: list[PlannedCell]) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """Which device and precision are chosen, with their reasons, from what NVML and torch have said."""
 
+from dataclasses import replace
+
 import pytest
 
 from repro.errors import EnvironmentProblem
@@ -19,6 +21,7 @@ from repro.hardware import (
     usable_cores,
 )
 from repro.hardware.device import choose_precision
+from repro.hardware.gpus import ComputeMode
 
 PRODUCT = ProductCheck(size=64, float32_error=1e-6, float32_tflops=50.0, bfloat16_error=0.003, bfloat16_tflops=600.0)
 PROBE = CudaProbe(
@@ -71,7 +74,46 @@ def test_a_gpu_that_works_is_taken_with_what_torch_calls_it(monkeypatch: pytest.
     use(monkeypatch, ONE_GPU, PROBE)
     chosen = choose_device("auto")
     assert (chosen.device, chosen.name, chosen.driver, chosen.uuid) == ("cuda", "NVIDIA H200", "580.65.06", "u")
-    assert (chosen.num_workers, chosen.bfloat16, chosen.reason) == (1, True, "a usable GPU")
+    assert (chosen.bfloat16, chosen.reason) == (True, "a usable GPU")
+
+
+@pytest.mark.parametrize(
+    ("stated", "mode", "cores", "free_gib", "expected"),
+    [
+        (None, "default", 16, 100, (8, "no more are tried", None)),
+        (None, "default", 3, 100, (3, "usable cores: 3", None)),
+        (None, "default", 16, 7, (2, "main memory: 7.0 GiB are free", None)),
+        (None, "default", 1, 100, (1, "usable cores: 1", 1)),
+        (None, "default", 16, 1, (1, "main memory: 1.0 GiB are free", 1)),
+        (None, "exclusive", 16, 100, (1, "the GPU takes one process at a time (compute mode exclusive)", 1)),
+        ("12", "exclusive", 16, 100, (1, "the GPU takes one process at a time (compute mode exclusive)", 1)),
+        ("12", "default", 2, 1, (12, "VITREPRO_CELLS_AT_ONCE is 12", 12)),
+        ("1", "default", 16, 100, (1, "VITREPRO_CELLS_AT_ONCE is 1", 1)),
+    ],
+)
+def test_a_gpu_takes_as_many_workers_as_cores_memory_and_its_mode_bear(
+    stated: str | None,
+    mode: str,
+    cores: int,
+    free_gib: int,
+    expected: tuple[int, str, int | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use(monkeypatch, GpuSurvey(gpus=(replace(H200, compute_mode=ComputeMode(mode)),), driver="580.65.06"), PROBE)
+    monkeypatch.setattr(device, "usable_cores", lambda: cores)
+    monkeypatch.setattr(device, "available_memory_bytes", lambda: free_gib * 2**30)
+    monkeypatch.delenv("VITREPRO_CELLS_AT_ONCE", raising=False)
+    if stated is not None:
+        monkeypatch.setenv("VITREPRO_CELLS_AT_ONCE", stated)
+    chosen = choose_device("auto")
+    assert (chosen.num_workers, chosen.workers_reason, chosen.at_once) == expected
+
+
+def test_a_wrong_number_of_cells_at_once_ends_the_choice_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, ONE_GPU, PROBE)
+    monkeypatch.setenv("VITREPRO_CELLS_AT_ONCE", "some")
+    with pytest.raises(EnvironmentProblem, match="VITREPRO_CELLS_AT_ONCE is 'some'"):
+        choose_device("auto")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from repro.hardware import (
     machine,
     peak_memory_bytes,
     processor_name,
+    stated_cells_at_once,
     usable_cores,
 )
 
@@ -93,6 +94,9 @@ def test_images_may_fill_half_of_a_gpus_free_memory_and_of_torchs_cache(monkeypa
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 7 * 2**30)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 2**30)
     assert image_budget_bytes(device="cuda") == (2**33, "half of the 16.0 GiB that are free on the GPU")
+    assert activation_budget_bytes(device="cuda") == (2**33, "half of 16.0 GiB free")
+    assert image_budget_bytes(device="cuda", at_once=4) == (2**31, "half of 1/4 of the 16.0 GiB that are free on the GPU")
+    assert activation_budget_bytes(device="cuda", at_once=4) == (2**31, "half of 1/4 of 16.0 GiB free")
 
 
 @pytest.mark.parametrize(("stated", "size_bytes"), [("0", 0), ("0.5", 2**29), ("24", 24 * 2**30)])
@@ -100,6 +104,21 @@ def test_the_memory_for_images_can_be_set(stated: str, size_bytes: int, monkeypa
     monkeypatch.setenv("VITREPRO_IMAGES_ON_DEVICE_GIB", stated)
     for device in ("cpu", "cuda"):
         assert image_budget_bytes(device=device) == (size_bytes, f"VITREPRO_IMAGES_ON_DEVICE_GIB is {stated}")
+
+
+@pytest.mark.parametrize(("stated", "number"), [(None, None), ("1", 1), ("12", 12)])
+def test_the_cells_at_once_can_be_set(stated: str | None, number: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VITREPRO_CELLS_AT_ONCE", raising=False)
+    if stated is not None:
+        monkeypatch.setenv("VITREPRO_CELLS_AT_ONCE", stated)
+    assert stated_cells_at_once() == number
+
+
+@pytest.mark.parametrize("stated", ["", "0", "many", "-2", "1.5", "²"])
+def test_cells_at_once_that_are_no_whole_number_are_an_error(stated: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITREPRO_CELLS_AT_ONCE", stated)
+    with pytest.raises(EnvironmentProblem, match=r"VITREPRO_CELLS_AT_ONCE is '.*', which is not a whole number of 1 or more"):
+        stated_cells_at_once()
 
 
 @pytest.mark.parametrize("stated", ["", "much", "-1", "nan", "inf", "1e999"])

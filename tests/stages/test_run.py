@@ -249,6 +249,9 @@ class FailingWorkers:
     def order(self, slot: int, what: object) -> None:
         pass
 
+    def resize(self, num_workers: int) -> None:
+        pass
+
     def next_event(self, timeout_s: float) -> tuple[int, Failed]:
         return 0, self.failed
 

@@ -1,0 +1,64 @@
+"""What finished cells tell of how long others will take, and how many ran at once. Must not start anything.
+
+Read `recorded_step_times` first.
+"""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+
+from repro.hardware import DeviceChoice, processor_name
+from repro.messages import Measured
+from repro.plan import PlannedCell
+from repro.records import Record
+from repro.spec import Cell
+from repro.timing.kinds import EVALUATED_TRAIN_IMAGES, step_key
+from repro.timing.sharing import AtOnce, recorded
+
+
+def recorded_step_times(
+    cells: Sequence[PlannedCell], device: DeviceChoice, at_once: Mapping[str, AtOnce] | None = None
+) -> dict[str, Measured]:
+    """Median step times of finished cells that ran on the same device (and processor), by `step_key`.
+
+    Only those count that ran as many at once on a GPU as `at_once` says of their kind, or alone where it says nothing.
+    """
+    steps, images, parameters = dict[str, list[float]](), dict[str, list[float]](), dict[str, int]()
+    for cell, record in _from_here(cells, device):
+        key, recipe = step_key(cell), cell.recipe
+        wanted = at_once[key].number if at_once and key in at_once else 1
+        # A search that diverged was given up before its last step.
+        if record.diverged or recorded(record).number != wanted:
+            continue
+        is_solved = recipe.ridge_penalty is not None
+        steps.setdefault(key, []).append(0.0 if is_solved else record.wall_s / recipe.steps)
+        # Where images are enlarged, evaluation costs as much as some steps; at 32 px it is lost in the start of a cell.
+        if recipe.image_size is not None and record.test_accuracy is not None:
+            evaluated = record.num_test_images + min(cell.num_train_images, EVALUATED_TRAIN_IMAGES)
+            images.setdefault(key, []).append((record.total_s if is_solved else record.total_s - record.wall_s) / evaluated)
+        parameters[key] = record.num_parameters
+    return {
+        key: Measured(
+            step_s=statistics.median(values),
+            image_s=max(0.0, statistics.median(images.get(key, [0.0]))),
+            num_parameters=parameters[key],
+        )
+        for key, values in steps.items()
+    }
+
+
+def recorded_at_once(cells: Sequence[PlannedCell], device: DeviceChoice) -> dict[str, AtOnce]:
+    """How many cells of a kind run at once on this device, by `step_key`, as earlier runs have measured it, the latest last."""
+    found: dict[str, AtOnce] = {}
+    for cell, record in sorted(_from_here(cells, device), key=lambda pair: pair[1].finished_at):
+        if (told := recorded(record)).holds:
+            found[step_key(cell)] = told
+    return found
+
+
+def _from_here(cells: Sequence[PlannedCell], device: DeviceChoice) -> Iterator[tuple[Cell, Record]]:
+    """Finished cells that ran on the same device and processor."""
+    here = (device.name, processor_name())
+    for entry in cells:
+        record = entry.record
+        if record is not None and (record.environment.device, record.environment.processor) == here:
+            yield entry.cell, record

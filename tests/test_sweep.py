@@ -1,0 +1,219 @@
+"""Which cells a sweep starts when, on a device that several share, and what their jobs and failures say of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import spine
+
+from repro.context import Context
+from repro.errors import OutOfMemory
+from repro.forecast import make_forecast
+from repro.hardware import DeviceChoice
+from repro.messages import Failed, Job
+from repro.plan import PlannedCell
+from repro.progress import PlainDisplay
+from repro.records import CellStatus, read_failure
+from repro.spec import Cell
+from repro.stages import run as stage
+from repro.stages.run import run
+from repro.sweep import Sweep
+from repro.timing import AtOnce, GpuTiming, Sharing, by_cores, step_key
+
+GPU = DeviceChoice(
+    device="cuda",
+    name="NVIDIA Made Up",
+    bfloat16=True,
+    channels_last=True,
+    reason="a usable GPU",
+    precision_reason="bfloat16",
+    driver="580",
+    num_workers=8,
+    workers_reason="no more are tried",
+)
+BROKEN = Failed(
+    error="Broken", message="It broke.", remedy="Mend it.", traceback="", stops_the_run=False, worker_is_spoilt=False
+)
+
+
+@dataclass
+class Workers:
+    """Stands for workers in which every cell fails; which of the running ones is next, `picks` says."""
+
+    num_workers: int
+    picks: Callable[[list[int]], int] = max
+    failed: Failed = BROKEN
+    jobs: list[Job] = field(default_factory=list)
+    running: dict[int, Job] = field(default_factory=dict)
+    together: list[list[Cell]] = field(default_factory=list)
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def resize(self, num_workers: int) -> None:
+        self.num_workers = num_workers
+
+    def replace(self, slot: int) -> None:
+        pass
+
+    def order(self, slot: int, job: Job) -> None:
+        assert slot not in self.running
+        self.running[slot] = job
+        self.jobs.append(job)
+        self.together.append([one.cell for one in self.running.values()])
+
+    def next_event(self, timeout_s: float) -> tuple[int, Failed]:
+        slot = self.picks(list(self.running))
+        del self.running[slot]
+        return slot, self.failed
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Context, list[PlannedCell]]:
+    """Cells of a ViT and a CNN from scratch, two sizes and two seeds, of which none is done, on a made-up GPU."""
+    monkeypatch.setattr("repro.sweep.lost_gpu", lambda uuid: None)
+    context, _ = spine.make_context(spine.write_study(tmp_path / "study"), tmp_path / "home")
+    spine.fetch(context)
+    context.__dict__["device"] = GPU
+    return context, [entry for entry in context.plan().cells if entry.upstream_id is None and not entry.is_upstream]
+
+
+def sharing_of(entries: list[PlannedCell], **numbers: int) -> Sharing:
+    kinds = {step_key(entry.cell): AtOnce(number=numbers[entry.cell.model.name], reason="it was measured") for entry in entries}
+    return Sharing(otherwise=AtOnce(number=1, reason=""), kinds=kinds, on_gpu=True)
+
+
+def swept(context: Context, entries: list[PlannedCell], sharing: Sharing, workers: Workers) -> list[PlannedCell]:
+    expected = make_forecast(entries, {}, sharing=sharing, source="here")
+    ids = [entry.cell.id for entry in entries]
+    display = PlainDisplay(len(ids), lambda line: None)
+    return Sweep(context, entries, ids, workers, display, expected, lambda seed: None).until_done()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("picks", [min, max, lambda slots: slots[len(slots) // 2]])
+@pytest.mark.parametrize(("vit", "cnn"), [(1, 1), (1, 4), (3, 3), (2, 8), (7, 3), (8, 1)])
+def test_running_cells_never_take_more_than_the_device_and_start_in_the_order_of_the_plan(
+    study: tuple[Context, list[PlannedCell]], vit: int, cnn: int, picks: Callable[[list[int]], int]
+) -> None:
+    context, entries = study
+    sharing = sharing_of(entries, tiny_vit=vit, tiny_cnn=cnn)
+    workers = Workers(sharing.num_workers, picks)
+    ended = swept(context, entries, sharing, workers)
+    for cells in workers.together:
+        assert sum(sharing.share(cell) for cell in cells) <= 1
+    assert [job.cell.id for job in workers.jobs] == [entry.cell.id for entry in entries], "nothing overtakes"
+    assert {entry.status for entry in ended} == {CellStatus.FAILED}
+    assert max(len(cells) for cells in workers.together) <= max(vit, cnn)
+
+
+def test_the_device_is_filled_by_equal_parts(study: tuple[Context, list[PlannedCell]]) -> None:
+    context, entries = study
+    workers = Workers(3)
+    swept(context, entries, sharing_of(entries, tiny_vit=3, tiny_cnn=3), workers)
+    assert [len(cells) for cells in workers.together][:3] == [1, 2, 3], "three thirds are a whole"
+    assert [len(cells) for cells in workers.together][3:] == [3] * (len(entries) - 3)
+
+
+def test_a_cell_that_needs_the_whole_device_runs_alone_and_is_not_overtaken(
+    study: tuple[Context, list[PlannedCell]],
+) -> None:
+    context, entries = study
+    large = next(entry for entry in entries if entry.cell.model.name == "tiny_cnn")
+    others = [entry for entry in entries if entry.cell.model.name == "tiny_vit"]
+    ordered = [*others[:2], large, *others[2:]]
+    workers = Workers(4)
+    swept(context, ordered, sharing_of(ordered, tiny_vit=4, tiny_cnn=1), workers)
+    assert [job.cell.id for job in workers.jobs] == [entry.cell.id for entry in ordered]
+    assert workers.together[2] == [large.cell]
+    assert len(workers.together[3]) == 1, "what comes later waited for it"
+
+
+def test_on_a_cpu_every_worker_always_has_a_cell(study: tuple[Context, list[PlannedCell]]) -> None:
+    context, entries = study
+    context.__dict__["device"] = replace(GPU, device="cpu")
+    workers = Workers(3)
+    swept(context, entries, by_cores(3), workers)
+    assert [len(cells) for cells in workers.together] == [1, 2] + [3] * (len(entries) - 2)
+    job = workers.jobs[0]
+    assert (job.device_shared, job.at_once) == (False, 1)
+    assert "cells at once" not in {choice.what for choice in job.choices}
+
+
+def test_a_job_says_whether_its_device_is_shared_by_how_many_and_why(study: tuple[Context, list[PlannedCell]]) -> None:
+    context, entries = study
+    sharing = sharing_of(entries, tiny_vit=4, tiny_cnn=1)
+    workers = Workers(4)
+    swept(context, entries, sharing, workers)
+    for job in workers.jobs:
+        number = 4 if job.cell.model.name == "tiny_vit" else 1
+        assert (job.device_shared, job.at_once) == (number > 1, number)
+        told = {choice.what: (choice.value, choice.reason) for choice in job.choices}
+        assert told["cells at once"] == (str(number), "it was measured")
+        assert told["workers"] == ("4", "as many as cells run at once")
+
+
+OUT_OF_MEMORY = BROKEN.model_copy(update={"error": OutOfMemory.__name__})
+
+
+def test_what_ran_out_of_memory_beside_others_is_tried_alone_by_the_next_run(
+    study: tuple[Context, list[PlannedCell]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, entries = study
+    sharing = sharing_of(entries, tiny_vit=4, tiny_cnn=1)
+    monkeypatch.setattr(
+        Context,
+        "forecast",
+        lambda self, entries, plan, workers: make_forecast(entries, {}, sharing=sharing, source="here"),
+    )
+    monkeypatch.setattr(stage, "Workers", lambda number: Workers(number, failed=OUT_OF_MEMORY))
+    run(context, seed_done=lambda seed: None)
+    failures = {
+        entry.cell.model.name: read_failure(context.workspace.run_dir(entry.cell.id, entry.fingerprint or ""))
+        for entry in entries
+    }
+    vit, cnn = failures["tiny_vit"], failures["tiny_cnn"]
+    assert vit is not None
+    assert cnn is not None
+    assert (vit.device_shared, vit.remedy) == (True, "It shared the GPU with other cells: run again, and it is tried alone.")
+    assert (cnn.device_shared, cnn.remedy) == (False, "Mend it.")
+
+    again = Workers(0)
+    monkeypatch.setattr(stage, "Workers", lambda number: again)
+    run(context, seed_done=lambda seed: None)
+    assert all(len(cells) == 1 for cells in again.together if cells[0].model.name == "tiny_vit")
+    first = next(job for job in again.jobs if job.cell.id in {entry.cell.id for entry in entries if "vit" in entry.cell.id})
+    told = {choice.what: choice for choice in first.choices}["cells at once"]
+    assert (told.value, told.reason) == ("1, for this run", "it ran out of memory when it shared the GPU")
+    assert not any(job.device_shared for job in again.jobs)
+    assert sharing.share(first.cell) == Fraction(1, 4), "it would else have shared it again"
+
+
+def test_records_of_cells_that_shared_a_device_say_so_and_a_resumed_run_goes_by_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real workers and cells; a CPU stands for the GPU."""
+    context, _ = spine.make_context(spine.write_study(tmp_path / "study"), tmp_path / "home", only="dots.n12.tiny_vit.scratch*")
+    spine.fetch(context)
+    entries = context.selected(context.plan())
+    sharing = sharing_of(entries, tiny_vit=2)
+    with monkeypatch.context() as patch:
+        expected = make_forecast(entries, {}, sharing=sharing, source="here")
+        patch.setattr(Context, "forecast", lambda self, entries, plan, workers: expected)
+        assert run(context, seed_done=lambda seed: None).num_done == len(entries)
+    done = context.selected(context.plan())
+    for entry in done:
+        assert entry.record is not None
+        assert entry.record.device_shared
+        assert AtOnce(number=2, reason="it was measured").choice() in entry.record.choices
+    as_on_a_gpu = replace(GPU, name="cpu")
+    waiting = [replace(done[0], status=CellStatus.PENDING, record=None)]
+    timing = GpuTiming(waiting, done[1:], {}, as_on_a_gpu, Workers(0), lambda line: pytest.fail(line))  # type: ignore[arg-type]
+    found = timing.settle(step_key(done[0].cell))
+    assert found is not None
+    assert found[0] == AtOnce(number=2, reason="it was measured")
+    assert found[1].step_s > 0

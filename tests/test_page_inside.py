@@ -239,7 +239,10 @@ def test_the_ledger_has_their_units_and_no_log_odds_for_them(paper: bool) -> Non
     assert "Mean, in cosine similarity</th>" in entry and "over seeds alone" in page
     several = results.model_copy(update={"claims": (*results.claims, *results.claims[3:])})
     overview = page_of(several, insides, paper=paper).partition('<table class="overview">')[2].partition("</table>")[0]
-    assert "Measured (points, or as named)" in overview and '+0.330 <span class="unit">in cosine similarity</span></td>' in overview
+    assert (
+        "Measured (points, or as named)" in overview
+        and '+0.330 <span class="unit">in cosine similarity</span></td>' in overview
+    )
 
 
 def test_the_first_sentence_stays_on_vit_against_cnn() -> None:

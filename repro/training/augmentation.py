@@ -24,7 +24,8 @@ def augment(x_BCHW: Tensor, recipe: Recipe, *, flip: bool, normalise: Callable[[
     All draws follow from `seed`, whatever the device; only those of flip, padded crop and noise differ between a CPU and a GPU.
     `crop_padding` counts pixels of the images as they come. `flip` is the recipe's where the data set allows it.
     """
-    generator = generator_for(seed, device=x_BCHW.device.type)
+    if recipe.crop_padding or flip:
+        generator = generator_for(seed, device=x_BCHW.device.type)
     if recipe.crop_padding:
         x_BCHW = reflect_pad_crop(x_BCHW, recipe.crop_padding, generator=generator)
     if recipe.crop_min_area < 1:
@@ -42,6 +43,12 @@ def augment(x_BCHW: Tensor, recipe: Recipe, *, flip: bool, normalise: Callable[[
     if recipe.erase_probability:
         x_BCHW = erase(x_BCHW, probability=recipe.erase_probability, seed=seed)
     return x_BCHW
+
+
+def draws(recipe: Recipe, *, flip: bool) -> bool:
+    """Whether `augment` draws anything for such a recipe, and so needs a seed."""
+    changes = recipe.crop_padding or recipe.crop_min_area < 1 or recipe.trivial_augment or recipe.erase_probability
+    return flip or bool(changes)
 
 
 def random_flip(x_BCHW: Tensor, *, generator: torch.Generator) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from repro.errors import TrainingDiverged
 from repro.records import EpochRow
 from repro.spec import Recipe
-from repro.training.augmentation import augment
+from repro.training.augmentation import augment, draws
 from repro.training.enlargement import enlarge
 from repro.training.evaluation import EVALUATION_BATCH, Batches, Evaluation, Prefetch, evaluate, no_prefetch
 from repro.training.freezing import enter_training_mode, only_training
@@ -106,7 +106,6 @@ def train(
     """
     assert (head is not None) == (recipe.trains == "head")
     assert data.image_size == recipe.image_size, "what is evaluated has the size of what is trained on"
-    device = next(model.parameters()).device
     with only_training(head, model):
         optimizer = make_optimizer(model, recipe)
         num_images = len(data.train_positions)
@@ -126,25 +125,28 @@ def train(
         upcoming = stream.indices(step)
         while step < recipe.steps:
             first, last = step, min(step + interval, recipe.steps)
-            losses = torch.zeros(last - first, device=device)
-            num_correct = torch.zeros((), device=device, dtype=torch.int64)
+            # Kept as they come and put together once: a step of a small model is a few milliseconds.
+            found: list[tuple[Tensor, Tensor]] = []
             enter_training_mode(model, head)
             for step in range(first, last):
                 positions, upcoming = upcoming, stream.indices(step + 1)
-                losses[step - first], correct = train_step(
-                    model,
-                    optimizer,
-                    data,
-                    recipe,
-                    positions,
-                    upcoming_B=upcoming if step + 1 < recipe.steps else None,
-                    step=step,
-                    precision=precision,
-                    augmentation_seed=augmentation_seed,
-                    micro_batch=micro_batch,
+                found.append(
+                    train_step(
+                        model,
+                        optimizer,
+                        data,
+                        recipe,
+                        positions,
+                        upcoming_B=upcoming if step + 1 < recipe.steps else None,
+                        step=step,
+                        precision=precision,
+                        augmentation_seed=augmentation_seed,
+                        micro_batch=micro_batch,
+                    )
                 )
-                num_correct += correct
             step = last
+            losses = torch.stack([loss for loss, _ in found])
+            num_correct = torch.cat([is_correct_B for _, is_correct_B in found]).sum()
             check_losses(losses, first_step=first, limit=recipe.divergence_factor * math.log(data.num_classes))
 
             dev = evaluate_dev(model, data, precision)
@@ -209,7 +211,7 @@ def train_step(
     augmentation_seed: int,
     micro_batch: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One optimizer step; returns loss and number of correct answers as scalars on the device, without waiting for them.
+    """One optimizer step: its loss, a scalar, and which answers are correct, bool (B,); on the device, without waiting for them.
 
     `upcoming_B` are the next step's positions, None at the end of the run. An answer on a mixed image is correct if it is the
     label with the larger share. In micro-batches the gradients of the parts add up to that of the mean over the whole batch.
@@ -217,8 +219,8 @@ def train_step(
     x_BCHW, labels_B = data.model_batch(positions_B)
     if upcoming_B is not None:
         data.prefetch(upcoming_B)
-    seed = derive_seed("step", augmentation_seed, step)
     flip = recipe.flip and data.flip_keeps_label
+    seed = derive_seed("step", augmentation_seed, step) if recipe.mixes or draws(recipe, flip=flip) else 0
     x_BCHW = augment(x_BCHW, recipe, flip=flip, normalise=data.normalise, seed=seed)
     images: Mixed | Unmixed = Unmixed(x_BCHW=x_BCHW, labels_B=labels_B)
     if recipe.mixes:
@@ -236,7 +238,7 @@ def train_step(
     # Where a step takes milliseconds every operation counts: what a whole batch does not need is not done.
     whole = len(labels_B)
     at_once = min(micro_batch or whole, whole)
-    losses, nums_correct = [], []
+    losses, are_correct = [], []
     for part in images.split(at_once) if at_once < whole else [images]:
         with precision.autocast():
             logits_BK = model(part.x_BCHW)
@@ -245,11 +247,11 @@ def train_step(
             part_loss = len(part.labels_B) / whole * part_loss
         torch.autograd.backward(part_loss)
         losses.append(part_loss.detach())
-        nums_correct.append((logits_BK.argmax(dim=1) == part.main_labels()).sum())
+        are_correct.append(logits_BK.argmax(dim=1) == part.main_labels())
     if recipe.clip_norm is not None:
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm, foreach=True)
     optimizer.step()
-    return sum(losses[1:], start=losses[0]), sum(nums_correct[1:], start=nums_correct[0])
+    return sum(losses[1:], start=losses[0]), torch.cat(are_correct) if at_once < whole else are_correct[0]
 
 
 def evaluate_dev(model: nn.Module, data: TrainingData, precision: Precision) -> Evaluation | None:

@@ -35,7 +35,7 @@ def outcome_of_a_step(model: nn.Module, recipe: Recipe, micro_batch: int | None)
         augmentation_seed=0,
         micro_batch=micro_batch,
     )
-    return float(loss), int(correct), {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    return float(loss), int(correct.sum()), {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, STRONG], ids=["plain", "mixed"])

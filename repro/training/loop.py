@@ -211,7 +211,7 @@ def train_step(
     augmentation_seed: int,
     micro_batch: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One optimizer step: its loss, a scalar, and which answers are correct, bool (B,); on the device, without waiting for them.
+    """One optimizer step: its loss, a scalar, and which answers are right, bool (B,); on the device, without waiting for them.
 
     `upcoming_B` are the next step's positions, None at the end of the run. An answer on a mixed image is correct if it is the
     label with the larger share. In micro-batches the gradients of the parts add up to that of the mean over the whole batch.

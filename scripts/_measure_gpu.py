@@ -18,6 +18,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -29,6 +30,8 @@ TINY_TEST_IMAGES_A_CLASS = 25
 FEW_STEPS = 6
 ALONE = {"VITREPRO_CELLS_AT_ONCE": "1"}
 """So that a cell's seconds are its own."""
+PEER_CASES = ("resnet18-plain", "vit-plain", "deit-tiny-224")
+"""Of scripts/bench-peers, those with targets."""
 TRIAL_TRAIN_EVERY, TRIAL_TEST_EVERY = 25, 20
 """Of the images of a trial on a CPU: every so many-th."""
 
@@ -215,6 +218,53 @@ def steps_of(measurement: Measurement, row: dict[str, str]) -> int:
     return int(json.loads((folder / "record.json").read_text())["cell"]["recipe"]["steps"])
 
 
+def bench(measurement: Measurement) -> None:
+    """The loop beside the bare step, for the models of `quick` and the published ones at 224 px."""
+    columns = (
+        "model | recipe | batch | loop, images/s | loop to ceiling | share of peak | evaluation, images/s | mJ an image | GiB"
+    )
+    measurement.say(f"\n| {columns} |")
+    measurement.say("|---|---|---|---|---|---|---|---|---|")
+    for name in ("quick", "speed224"):
+        profile = measurement.profile(name, BLOCKS[name])
+        measurement.kit("fetch", "--profile", profile)
+        measurement.kit("bench", "--profile", profile, "--seconds", "1" if measurement.device == "cpu" else "5", "--json")
+        for row in json.loads((measurement.out / "stdout.json").read_text())["rows"]:
+            case, speed = row["case"], row["speed"]
+            if speed is None:
+                measurement.say(f"| {case['model']} | {case['recipe']} | {case['batch_size']} | {row['problem']} | | | | | |")
+                continue
+            joules = speed["joules_per_image"]
+            measurement.say(
+                f"| {case['model']} | {case['recipe']} | {speed['batch_size']} | {speed['loop_images_per_s']['median']:,.0f} "
+                f"| {100 * speed['loop_to_ceiling_ratio']['median']:.1f} % | {100 * speed['peak_share']:.1f} % "
+                f"| {speed['evaluation_images_per_s']['median']:,.0f} | {'-' if joules is None else f'{1000 * joules:.1f}'} "
+                f"| {(speed['peak_mem_bytes'] or 0) / 2**30:.2f} |"
+            )
+
+
+def peers(measurement: Measurement, case: str) -> None:
+    """One case of scripts/bench-peers, whose table is repeated."""
+    few = ["--batch", "4", "--seconds", "1", "--no-compile"] if measurement.device == "cpu" else ["--seconds", "8"]
+    command = [sys.executable, str(ROOT / "scripts" / "_bench_peers.py"), "--device", measurement.device, "--cases", case, *few]
+    with (measurement.out / f"peers-{case}.log").open("w") as log:
+        left_s = max(1.0, measurement.ends_at - time.monotonic())
+        try:
+            done = subprocess.run(
+                [*command, "--json", str(measurement.out / f"peers-{case}.json")],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                timeout=left_s,
+                check=False,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )
+        except subprocess.TimeoutExpired:
+            measurement.say(f"peers {case}: no time left in this pass")
+            return
+    measurement.say(done.stdout)
+
+
 def streamed(measurement: Measurement) -> None:
     """The same cell with its images resident and streamed: seconds, and how far the accuracies lie apart."""
     block = (
@@ -248,9 +298,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=9.0)
-    parser.add_argument(
-        "--only", nargs="+", help="some of: check quick plain upstream published speed224 strong streamed resumed sharing"
-    )
+    parser.add_argument("--only", nargs="+", metavar="STAGE", help="some of the stages of docs/gpu-todo.md")
     parser.add_argument("--cpu", action="store_true")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
@@ -271,6 +319,8 @@ def main() -> None:
         "streamed": streamed,
         "resumed": resumed,
         "sharing": sharing,
+        "bench": bench,
+        **{f"peers-{case}": partial(peers, case=case) for case in PEER_CASES},
     }
     for name, stage in stages.items():
         if chosen.only and name not in chosen.only:

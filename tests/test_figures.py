@@ -212,7 +212,7 @@ def test_a_claim_on_the_inside_has_one_axis_in_its_own_unit() -> None:
     for strip, label in ((similarity, "cosine similarity"), (rise, "% of uniform attention's distance")):
         written = texts(strip.svg)
         assert label in written and not {"points", "log-odds"} & set(written)
-        assert strip.svg.count("stroke-dasharray: 2,2") == 1, "one scale, one threshold"
+        assert strip.svg.count("stroke-dasharray:2,2") == 1, "one scale, one threshold"
         assert "mean over the models of all seeds" in strip.description and "log-odds" not in strip.description
     assert "+0.330 in cosine similarity" in similarity.title and "% of uniform attention's distance" in rise.title
 

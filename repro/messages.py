@@ -60,6 +60,8 @@ class Job(Spec):
     """Whether other cells run on the same device meanwhile."""
     at_once: int = 1
     """So many cells share a GPU: each may fill no more than its part of the memory."""
+    compiled: bool = False
+    """Whether training steps are to run compiled; where that fails they run as they are, and the record says so."""
     choices: tuple[Choice, ...]
     """Automatic choices made so far, to be recorded."""
     command: str
@@ -94,6 +96,8 @@ class Probe(Spec):
     """Whether to go on with blocks of steps until told that it is enough, as several workers must that are timed together."""
     at_once: int = 1
     """So many workers share a GPU: each may fill no more than its part of the memory."""
+    compiles_into: Path | None = None
+    """Folder for compiled code, where compiled steps are to be timed; None: steps as they are."""
 
 
 class Enough(Spec):
@@ -191,6 +195,8 @@ class Measured(Spec):
     kind: Literal["measured"] = "measured"
     step_s: float
     """Seconds of one step."""
+    compile_s: float = 0.0
+    """Seconds that compiling took, where compiled steps were timed."""
     image_s: float = 0.0
     """Seconds of one image's evaluation; 0 where it is not known and small."""
     num_parameters: int

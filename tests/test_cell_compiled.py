@@ -29,10 +29,8 @@ def told(record: Record) -> list[Choice]:
 
 
 @pytest.fixture(autouse=True)
-def no_cache_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    # What the cell sets is taken back afterwards.
-    monkeypatch.setenv(CACHE_VARIABLE, "")
-    monkeypatch.delenv(CACHE_VARIABLE)
+def cache_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, "/to/be/replaced")
 
 
 @pytest.mark.slow

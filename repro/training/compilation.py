@@ -37,15 +37,16 @@ def compile_steps(
     """What training steps call in the model's place, and the seconds until it was ready; the model itself is left as it was.
 
     Batches are always full and micro-batches equal, so that shapes are compiled as constants. `cache` is the folder for
-    compiled code, unless the environment names one. Raises whatever torch, Triton or the compilers raise.
+    compiled code. Raises whatever torch, Triton or the compilers raise.
     """
-    # Set no earlier: torch makes the folder, and where nothing is compiled none is wanted.
-    os.environ.setdefault(CACHE_VARIABLE, str(cache))
+    # No earlier, for torch makes the folder, and where nothing is compiled none is wanted. In place of what stands there: torch
+    # itself writes its default into it when the first optimizer is made.
+    os.environ[CACHE_VARIABLE] = str(cache)
     started = time.perf_counter()
     with warnings.catch_warnings():
         # torch's warnings on itself, and advice on settings that are the recipe's, not the user's.
         warnings.simplefilter("ignore")
-        # A second of importing, which workers that compile nothing are spared.
+        # Not at the top, since torch makes its folder then.
         import torch._dynamo
 
         torch._dynamo.config.recompile_limit = KINDS_IN_MEMORY

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from repro.benchmarks import Speed
+from repro.benchmarks import CompiledSpeed, Speed
 from repro.records import Choice, Environment
 from repro.spec import Cell, InputSpec, ModelSpec, Recipe, Spec
 
@@ -140,6 +140,8 @@ class Trial(Spec):
     """Whether to run under bfloat16 autocast."""
     channels_last: bool
     """Whether images lie channels-last."""
+    compiles_into: Path | None = None
+    """Folder for compiled code, where only the compiled bare step is to be measured."""
     command: str
     """Command line of the benchmark."""
     commit: str | None
@@ -219,6 +221,14 @@ class Tried(Spec):
     """Versions and hardware."""
 
 
+class TriedCompiled(Spec):
+    """The answer to a trial of compiled steps."""
+
+    kind: Literal["tried_compiled"] = "tried_compiled"
+    speed: CompiledSpeed
+    """What was measured."""
+
+
 class Failed(Spec):
     """The order could not be carried out."""
 
@@ -237,9 +247,9 @@ class Failed(Spec):
     """Whether the process must be replaced (after a CUDA fault or running out of memory)."""
 
 
-Answer = Annotated[Ready | Steady | Progress | Done | Measured | Tried | Failed, Field(discriminator="kind")]
+Answer = Annotated[Ready | Steady | Progress | Done | Measured | Tried | TriedCompiled | Failed, Field(discriminator="kind")]
 """Everything a worker says."""
-ANSWERS: TypeAdapter[Ready | Steady | Progress | Done | Measured | Tried | Failed] = TypeAdapter(Answer)
+ANSWERS: TypeAdapter[Ready | Steady | Progress | Done | Measured | Tried | TriedCompiled | Failed] = TypeAdapter(Answer)
 """Reads an answer from JSON."""
 
 ORDERS: TypeAdapter[Job | Probe | Trial | Enough] = TypeAdapter(

@@ -177,7 +177,8 @@ class Context:
     def forecast(self, entries: list[PlannedCell], plan: Plan, workers: Workers | None = None) -> Forecast:
         """Forecast of the entries that are not done: step times from the plan's records where they tell, else probed, once.
 
-        On a GPU `workers` do the probing, more being started as needed; without them some are started for it.
+        On a GPU `workers` do the probing, more being started as needed, and settle whether steps are compiled, which fills a
+        folder of the home; without them some are started for it, and nothing is compiled.
         """
         unfinished = [entry for entry in entries if entry.status is not CellStatus.DONE]
         if self.device.device == "cpu":
@@ -185,7 +186,7 @@ class Context:
             times, source = self._times_on_a_cpu(unfinished, plan)
         else:
             with contextlib.nullcontext(workers) if workers is not None else Workers(0) as probing:
-                times, sharing, source = self._times_on_a_gpu(unfinished, plan, probing)
+                times, sharing, source = self._times_on_a_gpu(unfinished, plan, probing, may_compile=workers is not None)
         tested = {name: facts.num_test_images for name, facts in self.facts().items()}
         forecast = make_forecast(entries, times, sharing=sharing, source=source, num_test_images=tested)
         return replace(forecast, smaller_profile=self.profile.smaller, compiling=dict(self.compiling))
@@ -203,17 +204,18 @@ class Context:
         return {**self.measured, **recorded}, source
 
     def _times_on_a_gpu(
-        self, unfinished: list[PlannedCell], plan: Plan, workers: Workers
+        self, unfinished: list[PlannedCell], plan: Plan, workers: Workers, *, may_compile: bool
     ) -> tuple[dict[str, Measured], Sharing, str]:
         timing = GpuTiming(unfinished, plan.cells, self.facts(), self.device, workers, self.say)
         compile_timing = CompileTiming(timing, plan.cells, self.workspace.compiled_dir)
         for key in timing.cells:
             if key not in self.measured and (settled := timing.settle(key)) is not None:
-                at_once, measured = settled
-                self.compiling[key], self.measured[key] = compile_timing.settle(key, at_once, measured)
-                self.at_once[key] = at_once
+                self.at_once[key], self.measured[key] = settled
                 if self.verbose:
-                    self.say(f"{key}: {at_once.number} at once: {at_once.reason}")
+                    self.say(f"{key}: {self.at_once[key].number} at once: {self.at_once[key].reason}")
+            if may_compile and key in self.measured and key not in self.compiling:
+                self.compiling[key], self.measured[key] = compile_timing.settle(key, self.at_once[key], self.measured[key])
+                if self.verbose:
                     word = "compiled" if self.compiling[key].compiled else "not compiled"
                     self.say(f"{key}: {word}: {self.compiling[key].reason}")
         kinds = {key: self.at_once[key] for key in timing.cells if key in self.at_once}

@@ -1,5 +1,6 @@
 """What a command works on: selection of cells, facts of the data, source of the forecast, the commit."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -182,8 +183,11 @@ def test_on_a_gpu_each_kind_is_measured_once_a_command(tmp_path: Path, monkeypat
     plan = context.plan()
     with Workers(0) as workers:
         monkeypatch.setattr(workers, "resize", lambda num_workers: None)
+        monkeypatch.setattr(context_module, "Workers", lambda number: contextlib.nullcontext(workers))
+        checked = context.forecast(list(plan.cells), plan)
+        assert (tried, checked.compiling) == (2 * [1, 2, 4], {}), "to look is not to fill the home"
         first, second = (context.forecast(list(plan.cells), plan, workers) for _ in range(2))
-    assert tried == 2 * [1, 2, 4, 2], "the images of both data sets have one shape; compiled steps are timed as cells will run"
+    assert tried == 2 * [1, 2, 4] + 2 * [2], "the images of both data sets have one shape; compiled as they will run"
     assert first == second
     assert "up to 2 cells at once on the GPU" in second.line()
     assert second.source == "a probe"

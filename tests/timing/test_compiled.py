@@ -11,7 +11,7 @@ from compiler_here import needs_a_compiler
 from toy_cells import entry
 
 from repro.catalog import load_catalog
-from repro.hardware import DeviceChoice, processor_name
+from repro.hardware import DeviceChoice, lacks_for_compiling, processor_name
 from repro.messages import Block, Failed, Measured, Probe
 from repro.plan import PlannedCell
 from repro.spec import Cell
@@ -235,3 +235,15 @@ def test_a_real_worker_compiles_or_tells_why_not(tmp_path: Path, monkeypatch: py
         found, _ = CompileTiming(timing, [], tmp_path / "other").settle(step_key(cell), one, EAGER)
     assert (found.compiled, found.holds) == (False, False)
     assert found.reason.startswith("compiling failed: ")
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_compiles_or_tells_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "PAYS_S", 0.0)
+    cell = LONG.cell.model_copy(update={"model": load_catalog().models["vit_micro"]})
+    made, one, key = replace(LONG, cell=cell), AtOnce(number=1, reason=""), step_key(cell)
+    with Workers(0) as workers:
+        timing = GpuTiming([made], [], {}, GPU, workers, lambda line: None)
+        found, measured = CompileTiming(timing, [], tmp_path / "cache").settle(key, one, EAGER)
+    assert found.reason == lacks_for_compiling("cuda") or "times as fast" in found.reason or found.reason.endswith("no faster")
+    assert measured.step_s > 0

@@ -4,13 +4,13 @@ Must not know where they come from (`timing`), nor torch. Read `make_forecast` f
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from repro.messages import Measured
 from repro.plan import PlannedCell
 from repro.progress import duration_words
 from repro.records import CellStatus
-from repro.timing import Sharing, cell_seconds, seconds_together, step_key
+from repro.timing import Compiling, Sharing, cell_seconds, seconds_together, step_key
 
 BYTES_PER_PARAMETER = 4
 """float32 weights."""
@@ -46,6 +46,8 @@ class Forecast:
     """Unfinished cells that are left out, because nothing is known of their images before they are fetched."""
     source: str
     """Where the step times come from."""
+    compiling: Mapping[str, Compiling] = field(default_factory=dict)
+    """Whether steps are compiled, by `timing.step_key`, where that was looked at."""
     smaller_profile: str | None = None
     """A profile that takes less time, if there is one."""
 

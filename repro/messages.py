@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from repro.benchmarks import Speed
+from repro.benchmarks import CompiledSpeed, Speed
 from repro.records import Choice, Environment
 from repro.spec import Cell, InputSpec, ModelSpec, Recipe, Spec
 
@@ -60,6 +60,8 @@ class Job(Spec):
     """Whether other cells run on the same device meanwhile."""
     at_once: int = 1
     """So many cells share a GPU: each may fill no more than its part of the memory."""
+    compiled: bool = False
+    """Whether training steps are to run compiled; where that fails they run as they are, and the record says so."""
     choices: tuple[Choice, ...]
     """Automatic choices made so far, to be recorded."""
     command: str
@@ -94,6 +96,8 @@ class Probe(Spec):
     """Whether to go on with blocks of steps until told that it is enough, as several workers must that are timed together."""
     at_once: int = 1
     """So many workers share a GPU: each may fill no more than its part of the memory."""
+    compiles_into: Path | None = None
+    """Folder for compiled code, where compiled steps are to be timed; None: steps as they are."""
 
 
 class Enough(Spec):
@@ -136,6 +140,8 @@ class Trial(Spec):
     """Whether to run under bfloat16 autocast."""
     channels_last: bool
     """Whether images lie channels-last."""
+    compiles_into: Path | None = None
+    """Folder for compiled code, where only the compiled bare step is to be measured."""
     command: str
     """Command line of the benchmark."""
     commit: str | None
@@ -191,6 +197,8 @@ class Measured(Spec):
     kind: Literal["measured"] = "measured"
     step_s: float
     """Seconds of one step."""
+    compile_s: float = 0.0
+    """Seconds that compiling took, where compiled steps were timed."""
     image_s: float = 0.0
     """Seconds of one image's evaluation; 0 where it is not known and small."""
     num_parameters: int
@@ -213,6 +221,14 @@ class Tried(Spec):
     """Versions and hardware."""
 
 
+class TriedCompiled(Spec):
+    """The answer to a trial of compiled steps."""
+
+    kind: Literal["tried_compiled"] = "tried_compiled"
+    speed: CompiledSpeed
+    """What was measured."""
+
+
 class Failed(Spec):
     """The order could not be carried out."""
 
@@ -231,9 +247,9 @@ class Failed(Spec):
     """Whether the process must be replaced (after a CUDA fault or running out of memory)."""
 
 
-Answer = Annotated[Ready | Steady | Progress | Done | Measured | Tried | Failed, Field(discriminator="kind")]
+Answer = Annotated[Ready | Steady | Progress | Done | Measured | Tried | TriedCompiled | Failed, Field(discriminator="kind")]
 """Everything a worker says."""
-ANSWERS: TypeAdapter[Ready | Steady | Progress | Done | Measured | Tried | Failed] = TypeAdapter(Answer)
+ANSWERS: TypeAdapter[Ready | Steady | Progress | Done | Measured | Tried | TriedCompiled | Failed] = TypeAdapter(Answer)
 """Reads an answer from JSON."""
 
 ORDERS: TypeAdapter[Job | Probe | Trial | Enough] = TypeAdapter(

@@ -15,6 +15,7 @@ from repro.messages import Block, Measured, Probe
 from repro.models.build import build_model, channels_of
 from repro.models.heads import head_of
 from repro.models.macs import count_parameters
+from repro.training.compilation import compile_steps
 from repro.training.evaluation import evaluation_batch
 from repro.training.freezing import freeze_all_but
 from repro.training.loop import TrainingData, train_step
@@ -48,7 +49,8 @@ def measure_step(
 
     With `until_enough` it calls `steady` after the warm-up and takes blocks of steps until `is_enough` says so. Where a whole
     batch would take too long or too much memory, fewer images are timed and the time is scaled up. Also the seconds of one
-    image's evaluation; where the head is solved for in closed form that is all there is to time.
+    image's evaluation; where the head is solved for in closed form that is all there is to time. With `compiles_into` the steps
+    are compiled first, and raise what compiling raises.
     """
     free_bytes = free_memory_bytes(device=probe.device)
     start_peak_memory(device=probe.device)
@@ -67,6 +69,7 @@ def measure_step(
     ).to(device=probe.device, memory_format=precision.memory_format)  # type: ignore[call-overload]
     image_s = _seconds_an_image(model, num_channels, image_size, probe.device, precision)
     blocks: list[Block] = []
+    compile_s = 0.0
     if recipe.ridge_penalty is None:
         timed, micro_batch = _images_to_time(probe, model, image_s, (num_channels, image_size, image_size), precision)
         steps = _Steps(probe, model, timed, micro_batch, precision, generator)
@@ -81,11 +84,12 @@ def measure_step(
                 steps.take(max(1, int(BLOCK_S / warmup_s[-1])))
         else:
             steps.take(min(probe.num_steps, max(LEAST_STEPS, int(PROBE_S / warmup_s[-1]))))
-        blocks = steps.blocks
+        blocks, compile_s = steps.blocks, steps.compile_s
     num_steps = sum(block.num_steps for block in blocks)
     return Measured(
         step_s=sum(block.ended_s - block.began_s for block in blocks) / num_steps if blocks else 0.0,
         image_s=image_s,
+        compile_s=compile_s,
         num_parameters=count_parameters(model),
         blocks=tuple(blocks),
         peak_bytes=peak_reserved_bytes(device=probe.device),
@@ -110,12 +114,11 @@ class _Steps:
         greys_BCHW = torch.randint(0, 256, shape, generator=generator).float()
         self.x_BCHW = greys_BCHW.to(probe.device, memory_format=precision.memory_format)
         self.labels_B = torch.randint(0, probe.num_classes, (timed,), generator=generator).to(probe.device)
-        nowhere = torch.empty(0, dtype=torch.int64)
         self.data = TrainingData(
             batch=lambda _positions: (self.x_BCHW, self.labels_B),
             normalise=lambda x_BCHW: x_BCHW.sub(MIDDLE_GREY).div_(GREY_DEVIATION),
-            train_positions=nowhere,
-            dev_positions=nowhere,
+            train_positions=torch.arange(timed),
+            dev_positions=torch.arange(0),
             num_classes=probe.num_classes,
             flip_keeps_label=True,
             image_size=recipe.image_size,
@@ -128,6 +131,11 @@ class _Steps:
             model.train()
         self.probe, self.model, self.precision = probe, model, precision
         self.timed, self.micro_batch = timed, micro_batch
+        self.forward, self.compile_s = None, 0.0
+        if probe.compiles_into is not None:
+            self.forward, self.compile_s = compile_steps(
+                model, self.data, recipe, precision=precision, head=head, micro_batch=micro_batch, cache=probe.compiles_into
+            )
         self.num_taken = 0
         self.blocks: list[Block] = []
 
@@ -147,6 +155,7 @@ class _Steps:
                 precision=self.precision,
                 augmentation_seed=0,
                 micro_batch=self.micro_batch,
+                forward=self.forward,
             )
         _synchronise(self.probe.device)
         ended_s = time.monotonic()

@@ -55,6 +55,10 @@ class Choice(Spec):
     """Why."""
 
 
+COMPILE = "compile"
+"""What a record calls the choice whether training steps ran compiled; where there is none they did not."""
+
+
 class Environment(Spec):
     """Where and with what a cell was run."""
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from repro.benchmarks import Benchmark, BenchRow, Blocks
+from repro.benchmarks import Benchmark, BenchRow, Blocks, CompiledSpeed
 from repro.formatting import ABSENT, NBSP, count, percent, quantity, seconds, size_bytes
 from repro.spec import Family
 
@@ -43,6 +43,8 @@ class SpeedRow:
     memory: str
     joules: str
     first_step: str
+    compiled: str
+    """Images a second of the compiled bare step and seconds of compiling, or why there are none; empty where not tried."""
     problem: str
     """Why nothing was measured; empty where it was."""
     notes: tuple[str, ...]
@@ -68,9 +70,10 @@ def speed_text(benchmark: Benchmark, *, width: int) -> str:
             named = (row.model, row.recipe, row.batch)
             numbers = (row.loop, row.ceiling, ratio, row.evaluation, row.flops, row.share, row.memory, row.joules)
             table.add_row(*(Text(word) for word in (*named, *numbers)))
-    told = [f"{row.model} {row.recipe}: not measured. {row.problem}" for row in rows if row.problem]
+    told = [f"{row.model} {row.recipe}: bare step {row.compiled}" for row in rows if row.compiled]
+    told += [f"{row.model} {row.recipe}: not measured. {row.problem}" for row in rows if row.problem]
     buffer = io.StringIO()
-    if len(told) < len(rows):
+    if not all(row.problem for row in rows):
         Console(file=buffer, width=width, color_system=None).print(table)
     return "\n".join([*(line.rstrip() for line in buffer.getvalue().splitlines()), *told])
 
@@ -102,9 +105,18 @@ def _row(row: BenchRow) -> SpeedRow:
         memory=size_bytes(speed.peak_mem_bytes if speed else None),
         joules=quantity(speed.joules_per_image if speed else None, "J"),
         first_step=seconds(speed.first_step_s if speed else None),
+        compiled=_compiled(speed.compiled if speed else None),
         problem=row.problem,
         notes=tuple(f"{choice.what} {choice.value} ({choice.reason})" for choice in speed.choices) if speed else (),
     )
+
+
+def _compiled(speed: CompiledSpeed | None) -> str:
+    if speed is None:
+        return ""
+    if speed.ceiling_images_per_s is None or speed.compile_s is None:
+        return f"not compiled: {speed.problem}"
+    return f"compiled: {_rate(speed.ceiling_images_per_s)} images/s after {seconds(speed.compile_s)} of compiling"
 
 
 def _rate(blocks: Blocks | None) -> str:

@@ -63,6 +63,11 @@ class Workspace:
         """The text with paths in the home relative to it: a report is passed on, and where its maker's files lie is not."""
         return text.replace(f"{self.home}{os.sep}", "")
 
+    @property
+    def compiled_dir(self) -> Path:
+        """Code that torch has compiled; made by torch where something is compiled, and may be removed at any time."""
+        return self.home / "cache" / "inductor"
+
     def bench_dir(self, profile: str) -> Path:
         """How fast the models of the profile with slug `profile` were, one file a device."""
         return self.home / "bench" / profile

@@ -15,7 +15,7 @@ from repro.analysis.assemble import COLUMNS, assemble, gaps, groups, outcome_row
 from repro.analysis.results import Outcome, Results
 from repro.analysis.study import index_study
 from repro.catalog import load_catalog
-from repro.records import CellStatus, Environment, Record
+from repro.records import CellStatus, Choice, Environment, Record
 from repro.spec import Cell, CellBlock, CheckpointSpec, Claim, DatasetSpec, Measure, Profile, Recipe, Role, UpstreamInit
 
 PROFILE = Profile(
@@ -344,6 +344,21 @@ def test_mixed_circumstances_are_told(fields: dict[str, object], what: str) -> N
     warnings = recorded(done(1), done(2, **fields)).warnings  # type: ignore[arg-type]
     assert len(warnings) == 1
     assert "Cells on digits" in warnings[0] and what in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "mixed"), [(("yes", None), True), (("yes", "no, for this run"), True), (("no", None), False)]
+)
+def test_compiled_cells_beside_plain_ones_are_told(values: tuple[str | None, ...], mixed: bool) -> None:
+    members = []
+    for seed, value in enumerate(values, start=1):
+        cell, record = done(seed)
+        choices = () if value is None else (Choice(what="compile", value=value, reason="measured"),)
+        members.append((cell, record.model_copy(update={"choices": choices})))
+    warnings = recorded(*members).warnings
+    assert [("mix compiled and plain training steps: compiled (1 cells), plain (1 cells)" in one) for one in warnings] == [
+        True
+    ] * mixed
 
 
 @pytest.mark.slow

@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from repro.benchmarks import BenchCase, Benchmark, BenchRow, Speed, blocks_of, read_benchmark, read_benchmarks, write_benchmark
+from repro.benchmarks import (
+    BenchCase,
+    Benchmark,
+    BenchRow,
+    CompiledSpeed,
+    Speed,
+    blocks_of,
+    read_benchmark,
+    read_benchmarks,
+    write_benchmark,
+)
 from repro.errors import CorruptFile
 from repro.records import Choice, Environment
 from repro.speed_table import speed_rows, speed_text
@@ -43,6 +53,8 @@ SPEED = Speed(
     first_step_s=0.25,
     choices=(Choice(what="batch", value="16 of 64", reason="time"),),
 )
+COMPILED = CompiledSpeed(ceiling_images_per_s=blocks_of([3000.0, 3200.0, 3400.0]), compile_s=22.4, problem="")
+NOT_COMPILED = CompiledSpeed(ceiling_images_per_s=None, compile_s=None, problem="compiling needs a C compiler (gcc)")
 FAILED = BenchRow(
     case=CASE.model_copy(update={"model": "vit_<huge>"}), speed=None, problem="Out of memory: 3 GiB.", remedy="Less."
 )
@@ -122,6 +134,22 @@ def test_a_row_in_words() -> None:
     assert (measured.flops, measured.share) == ("9\u00a0GFLOP/s", "30.0\u00a0%")
     assert (measured.memory, measured.joules, measured.first_step) == ("768\u00a0MiB", "0.0123\u00a0J", "0.2\u00a0s")
     assert (failed.loop, failed.ratio, failed.loop_spread, failed.problem) == ("–", "–", "", "Out of memory: 3 GiB.")
+
+
+@pytest.mark.parametrize(
+    ("compiled", "words"),
+    [
+        (COMPILED, "compiled: 3,200 images/s after 22\u00a0s of compiling"),
+        (NOT_COMPILED, "not compiled: compiling needs a C compiler (gcc)"),
+        (None, ""),
+    ],
+)
+def test_what_compiling_would_bring_stands_below_the_table(compiled: CompiledSpeed | None, words: str) -> None:
+    row = BenchRow(case=CASE, speed=SPEED.model_copy(update={"compiled": compiled}), problem="", remedy="")
+    benchmark = BENCHMARK.model_copy(update={"rows": (row,)})
+    assert speed_rows(benchmark)[0].compiled == words
+    last = speed_text(benchmark, width=200).splitlines()[-1]
+    assert (last == f"{CASE.model} {CASE.recipe}: bare step {words}") == bool(words)
 
 
 def test_a_table_without_a_measured_row_is_the_reasons() -> None:

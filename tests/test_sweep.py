@@ -20,7 +20,7 @@ from repro.spec import Cell
 from repro.stages import run as stage
 from repro.stages.run import run
 from repro.sweep import Sweep
-from repro.timing import AtOnce, GpuTiming, Sharing, by_cores, step_key
+from repro.timing import AtOnce, Compiling, GpuTiming, Sharing, by_cores, step_key
 
 GPU = DeviceChoice(
     device="cuda",
@@ -88,8 +88,14 @@ def sharing_of(entries: list[PlannedCell], **numbers: int) -> Sharing:
     return Sharing(otherwise=AtOnce(number=1, reason=""), kinds=kinds, on_gpu=True)
 
 
-def swept(context: Context, entries: list[PlannedCell], sharing: Sharing, workers: Workers) -> list[PlannedCell]:
-    expected = make_forecast(entries, {}, sharing=sharing, source="here")
+def swept(
+    context: Context,
+    entries: list[PlannedCell],
+    sharing: Sharing,
+    workers: Workers,
+    compiling: dict[str, Compiling] | None = None,
+) -> list[PlannedCell]:
+    expected = replace(make_forecast(entries, {}, sharing=sharing, source="here"), compiling=compiling or {})
     ids = [entry.cell.id for entry in entries]
     display = PlainDisplay(len(ids), lambda line: None)
     return Sweep(context, entries, ids, workers, display, expected, lambda seed: None).until_done()  # type: ignore[arg-type]
@@ -155,6 +161,21 @@ def test_a_job_says_whether_its_device_is_shared_by_how_many_and_why(study: tupl
         told = {choice.what: (choice.value, choice.reason) for choice in job.choices}
         assert told["cells at once"] == (str(number), "it was measured")
         assert told["workers"] == ("4", "as many as cells run at once")
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_job_says_whether_its_steps_are_compiled_and_why(compiled: bool, study: tuple[Context, list[PlannedCell]]) -> None:
+    context, entries = study
+    workers = Workers(1)
+    vit = next(entry.cell for entry in entries if entry.cell.model.name == "tiny_vit")
+    kinds = {step_key(vit): Compiling(compiled=compiled, reason="it was measured")}
+    swept(context, entries, sharing_of(entries, tiny_vit=1, tiny_cnn=1), workers, kinds)
+    for job in workers.jobs:
+        told = [choice for choice in job.choices if choice.what == "compile"]
+        if step_key(job.cell) in kinds:
+            assert (job.compiled, told) == (compiled, [kinds[step_key(vit)].choice()])
+        else:
+            assert (job.compiled, told) == (False, []), "nothing was found out of these"
 
 
 OUT_OF_MEMORY = BROKEN.model_copy(update={"error": OutOfMemory.__name__})

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from repro.models.build import build_model
 from repro.spec import ModelSpec, Recipe
-from repro.training.loop import Training, TrainingData, train
+from repro.training.loop import Forward, Training, TrainingData, train
 from repro.training.precision import Precision
 
 CPU = Precision(device_type="cpu", bfloat16=False, channels_last=False)
@@ -130,6 +130,7 @@ def train_toy(
     states: list[dict[str, Any]] | None = None,
     augmentation_seed: int = 2,
     micro_batch: int | None = None,
+    forward: Forward | None = None,
 ) -> Training:
     """Train on the task, plain numbers where no data are given; every state that is saved is put into `states`."""
     kept: list[dict[str, Any]] = states if states is not None else []
@@ -145,4 +146,5 @@ def train_toy(
         progress=lambda step, row: None,
         head=toy_head(model) if recipe.is_probe else None,
         micro_batch=micro_batch,
+        forward=forward,
     )

@@ -21,7 +21,7 @@ from repro.analysis.results import CellRow, Estimate, Gap, Group, Outcome, Resul
 from repro.analysis.statistics import Arm, Correctness, Scale, estimate
 from repro.analysis.study import Study, index_study, row_order
 from repro.analysis.wording import listing
-from repro.records import CellStatus, Environment, Record
+from repro.records import COMPILE, CellStatus, Environment, Record
 from repro.spec import Cell, Claim, PairSpec, Profile
 
 COLUMNS = tuple(CellRow.model_fields)
@@ -241,6 +241,7 @@ def _mixtures(records: Sequence[Record]) -> list[str]:
         "versions of torch": lambda record: record.environment.packages.get("torch", "unknown"),
         "versions of vitrepro": lambda record: record.environment.vitrepro,
         "commits": lambda record: record.environment.commit or "no git checkout",
+        "compiled and plain training steps": _steps,
         "contents of the data set": lambda record: record.data_sha256[:12],
     }
     by_dataset: dict[str, list[Record]] = {}
@@ -254,6 +255,12 @@ def _mixtures(records: Sequence[Record]) -> list[str]:
                 found = [f"{value} ({count} cells)" for value, count in sorted(counts.items())]
                 warnings.append(f"Cells on {dataset} that are compared with each other mix {what}: {listing(found)}.")
     return warnings
+
+
+def _steps(record: Record) -> str:
+    """Compiled steps differ from plain ones in rounding."""
+    is_compiled = any(choice.what == COMPILE and choice.value.startswith("yes") for choice in record.choices)
+    return "compiled" if is_compiled else "plain"
 
 
 def _device(environment: Environment) -> str:

@@ -11,6 +11,7 @@ from torch import nn
 from repro.bench.clock import now_s
 from repro.bench.setting import Setting
 from repro.training.freezing import enter_training_mode, only_training
+from repro.training.loop import Forward
 from repro.training.mixing import Mixed, Unmixed, mix
 from repro.training.optimization import learning_rate, make_optimizer
 from repro.training.seeds import generator_for
@@ -19,8 +20,12 @@ from repro.training.seeds import generator_for
 class Ceiling:
     """One batch of random normalised images on the device, and an optimizer of its own on the loop's model."""
 
-    def __init__(self, setting: Setting) -> None:
-        """Make the batch, of the size that the model takes; mixed where the recipe mixes, so that targets are as soft."""
+    def __init__(self, setting: Setting, forward: Forward | None = None) -> None:
+        """Make the batch, of the size that the model takes; mixed where the recipe mixes, so that targets are as soft.
+
+        `forward` is called in the model's place, where it is compiled.
+        """
+        self._forward = setting.start.model if forward is None else forward
         self._setting = setting
         start, recipe = setting.start, setting.recipe
         generator = generator_for(0)
@@ -49,7 +54,7 @@ class Ceiling:
                 optimizer.zero_grad(set_to_none=True)
                 for part in self._parts:
                     with setting.precision.autocast():
-                        logits_BK = model(part.x_BCHW)
+                        logits_BK = self._forward(part.x_BCHW)
                     loss = part.loss(logits_BK.float(), label_smoothing=recipe.label_smoothing)
                     if len(self._parts) > 1:
                         loss = len(part.labels_B) / recipe.batch_size * loss

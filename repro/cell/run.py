@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from repro.cell.compiled import compiled_steps
 from repro.cell.files import (
     Log,
     StateKeeper,
@@ -99,10 +100,12 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
 
     with _placed_images(pack, precision, at_once=job.at_once) as (train_images, test_images, placement):
         micro_batch, how_many = choose_micro_batch(start, recipe, precision, at_once=job.at_once)
+        data = training_data(train_images, start, recipe, fit, dev, flip_keeps_label=cell.dataset.flip_keeps_label)
+        head = start.head if recipe.is_probe else None
+        steps = compiled_steps(job, model, data, recipe, precision=precision, head=head, micro_batch=micro_batch, log=log)
         start_peak_memory(device=job.device)
         meter = EnergyMeter(device=job.device)
         joules_before = meter.joules()
-        data = training_data(train_images, start, recipe, fit, dev, flip_keeps_label=cell.dataset.flip_keeps_label)
         outcome: Training | TrainingDiverged
         try:
             if recipe.ridge_penalty is not None:
@@ -121,10 +124,11 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
                     data,
                     recipe,
                     precision=precision,
+                    head=head,
+                    micro_batch=micro_batch,
                     order_seed=seeds["order"],
                     augmentation_seed=seeds["augmentation"],
-                    head=start.head if recipe.is_probe else None,
-                    micro_batch=micro_batch,
+                    forward=steps.forward,
                     state=state,
                     save=StateKeeper(folder / LAST, job.fingerprint),
                     progress=follower(log, progress),
@@ -178,7 +182,7 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
         device_shared=job.device_shared,
         resumed_from_step=training.resumed_from_step,
         seeds=seeds,
-        choices=(*job.choices, placement, *start.choices, how_many, *energy_choices),
+        choices=(*steps.choices, placement, *start.choices, how_many, *energy_choices),
         environment=describe_environment(job),
         started_at=started_at,
         finished_at=now(),

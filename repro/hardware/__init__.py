@@ -5,6 +5,7 @@ NVML (`nvml`) is asked first, because it answers in milliseconds; what torch can
 not know cells. Read `choose_device` in `device` first.
 """
 
+from repro.hardware.compilers import COMPILE_VARIABLE, lacks_for_compiling
 from repro.hardware.cuda import CudaProbe, ProductCheck, probe_cuda
 from repro.hardware.device import DeviceChoice, choose_device
 from repro.hardware.diagnosis import diagnose, lost_gpu
@@ -31,6 +32,7 @@ from repro.hardware.nvml import EnergyMeter, survey_gpus
 
 __all__ = [
     "CELLS_AT_ONCE_VARIABLE",
+    "COMPILE_VARIABLE",
     "CPU_THREADS_PER_WORKER",
     "IMAGE_BUDGET_VARIABLE",
     "CheckLine",
@@ -53,6 +55,7 @@ __all__ = [
     "free_memory_bytes",
     "image_budget_bytes",
     "inspect_gpus",
+    "lacks_for_compiling",
     "look_at_host",
     "lost_gpu",
     "peak_memory_bytes",

@@ -3,9 +3,10 @@
 Must not know cells or profiles. Read `choose_device` first.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from repro.errors import EnvironmentProblem
+from repro.hardware.compilers import may_compile
 from repro.hardware.cuda import BFLOAT16_CAPABILITY, CudaProbe
 from repro.hardware.gpus import ComputeMode
 from repro.hardware.inspection import Inspection, inspect_gpus
@@ -50,6 +51,9 @@ class DeviceChoice:
     """Why so many."""
     at_once: int | None = None
     """Cells at once on a GPU, where that is settled without measuring."""
+    compiles: bool = False
+    """Whether training steps are compiled where a measurement says that it pays. Never on a CPU: there it does not pay
+    (docs/measurements.md), and results stay bitwise repeatable."""
     uuid: str = ""
     """The GPU's or MIG slice's UUID; empty on a CPU."""
 
@@ -57,15 +61,16 @@ class DeviceChoice:
 def choose_device(requested: str) -> DeviceChoice:
     """The device for `auto`, `cpu` or `cuda`, with precision and number of workers.
 
-    Raises EnvironmentProblem when `cuda` is asked for and cannot be had.
+    Raises EnvironmentProblem when `cuda` is asked for and cannot be had, or an environment variable says what it cannot.
     """
+    compiles = may_compile()
     if requested == "cpu":
         return _cpu("asked for with --device cpu")
     seen = inspect_gpus()
     found = obstacle(seen)
     if found is None:
         assert seen.probe is not None
-        return _cuda(seen, seen.probe)
+        return replace(_cuda(seen, seen.probe), compiles=compiles)
     problem = seen.survey.problem if found.code == "no-gpu" else found.message
     if seen.gpu is not None:
         problem = f"{seen.gpu.name} is there, but {problem}"

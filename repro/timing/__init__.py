@@ -1,10 +1,12 @@
-"""How long the steps of each kind of cell take here, and how many cells share a GPU: from earlier records on the same hardware,
-else from a short probe.
+"""How long the steps of each kind of cell take here, how many cells share a GPU, and whether steps are compiled there: from
+earlier records on the same hardware, else from a short probe.
 
 A probe runs in as many worker processes as cells will, so that their contention is in the figure. Must not know torch, nor
 what is made of the times (`forecast`). Read `kinds`, then `sharing`.
 """
 
+from repro.timing.compiled import CompileTiming
+from repro.timing.compiling import Compiling
 from repro.timing.kinds import cell_seconds, step_key
 from repro.timing.probed import image_shape, probe_step_times
 from repro.timing.recorded import recorded_step_times
@@ -13,6 +15,8 @@ from repro.timing.sharing import AtOnce, Sharing, by_cores, seconds_together
 
 __all__ = [
     "AtOnce",
+    "CompileTiming",
+    "Compiling",
     "GpuTiming",
     "Sharing",
     "by_cores",

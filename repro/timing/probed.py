@@ -70,26 +70,33 @@ def image_shape(spec: DatasetSpec, facts: DataFacts | None) -> tuple[int, int, i
     return None
 
 
-def take_together(workers: Workers, probe: Probe, number: int) -> list[Measured] | Failed:
+def take_together(workers: Workers, probe: Probe, number: int, *, patience_s: float | None = None) -> list[Measured] | Failed:
     """Have `number` workers carry out the probe at once: what each measured, or what went wrong with the first that failed.
 
     An open-ended probe is ended when all have taken steps together for `STEADY_S`, or one has failed. Workers that have died or
-    are spoilt are replaced, all are idle afterwards. Raises EnvironmentProblem if one does not answer.
+    are spoilt are replaced, all are idle afterwards. With `patience_s` those that are silent for so long are replaced, and it
+    has failed; without it EnvironmentProblem is raised if one does not answer.
     """
     for slot in range(number):
         workers.order(slot, probe)
     waiting_for, num_steady = set(range(number)), 0
     answers: list[Measured] = []
     problem: Failed | None = None
+    silence_s = PROBE_TIMEOUT_S if patience_s is None else patience_s
     enough_at, heard_at = math.inf, time.monotonic()
     while waiting_for:
         if (now := time.monotonic()) >= enough_at:
             enough_at = math.inf
             for slot in waiting_for:
                 workers.order(slot, Enough())
-        if now >= heard_at + PROBE_TIMEOUT_S:
-            raise EnvironmentProblem(f"A worker did not answer within {PROBE_TIMEOUT_S:.0f} s.", remedy=REMEDY)
-        found = workers.next_event(max(0.0, min(enough_at, heard_at + PROBE_TIMEOUT_S) - now))
+        if now >= heard_at + silence_s:
+            message = f"A worker did not answer within {silence_s:.0f} s."
+            if patience_s is None:
+                raise EnvironmentProblem(message, remedy=REMEDY)
+            for slot in waiting_for:
+                workers.replace(slot)
+            return problem or _as_failed("NoAnswer", message)
+        found = workers.next_event(max(0.0, min(enough_at, heard_at + silence_s) - now))
         if found is None:
             continue
         (slot, answer), heard_at = found, time.monotonic()
@@ -108,7 +115,8 @@ def take_together(workers: Workers, probe: Probe, number: int) -> list[Measured]
             if isinstance(answer, Died) or answer.worker_is_spoilt:
                 workers.replace(slot)
             if problem is None:
-                problem, enough_at = _as_failed(answer), heard_at
+                problem = _as_failed("WorkerDied", f"a worker {answer.description}.") if isinstance(answer, Died) else answer
+                enough_at = heard_at
     return problem or answers
 
 
@@ -121,12 +129,10 @@ def failed(probe: Probe, number: int, problem: Failed) -> EnvironmentProblem:
     return EnvironmentProblem(message, remedy=problem.remedy + fewer)
 
 
-def _as_failed(answer: Failed | Died) -> Failed:
-    if isinstance(answer, Failed):
-        return answer
+def _as_failed(error: str, message: str) -> Failed:
     return Failed(
-        error="WorkerDied",
-        message=f"a worker {answer.description}.",
+        error=error,
+        message=message,
         remedy=REMEDY,
         traceback="",
         stops_the_run=False,

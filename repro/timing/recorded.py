@@ -11,16 +11,21 @@ from repro.messages import Measured
 from repro.plan import PlannedCell
 from repro.records import Record
 from repro.spec import Cell
+from repro.timing.compiling import Compiling, recorded_as_compiled
 from repro.timing.kinds import EVALUATED_TRAIN_IMAGES, step_key
 from repro.timing.sharing import AtOnce, recorded
 
 
 def recorded_step_times(
-    cells: Sequence[PlannedCell], device: DeviceChoice, at_once: Mapping[str, AtOnce] | None = None
+    cells: Sequence[PlannedCell],
+    device: DeviceChoice,
+    at_once: Mapping[str, AtOnce] | None = None,
+    compiling: Mapping[str, Compiling] | None = None,
 ) -> dict[str, Measured]:
     """Median step times of finished cells that ran on the same device (and processor), by `step_key`.
 
-    Only those count that ran as many at once on a GPU as `at_once` says of their kind, or alone where it says nothing.
+    Only those count that ran as many at once on a GPU as `at_once` says of their kind, or alone where it says nothing; and
+    compiled if `compiling` says so of their kind, else as they are.
     """
     steps, images, parameters = dict[str, list[float]](), dict[str, list[float]](), dict[str, int]()
     for cell, record in _from_here(cells, device):
@@ -28,6 +33,8 @@ def recorded_step_times(
         wanted = at_once[key].number if at_once and key in at_once else 1
         # A search that diverged was given up before its last step.
         if record.diverged or recorded(record).number != wanted:
+            continue
+        if recorded_as_compiled(record).compiled != bool(compiling and key in compiling and compiling[key].compiled):
             continue
         is_solved = recipe.ridge_penalty is not None
         steps.setdefault(key, []).append(0.0 if is_solved else record.wall_s / recipe.steps)
@@ -51,6 +58,18 @@ def recorded_at_once(cells: Sequence[PlannedCell], device: DeviceChoice) -> dict
     found: dict[str, AtOnce] = {}
     for cell, record in sorted(_from_here(cells, device), key=lambda pair: pair[1].finished_at):
         if (told := recorded(record)).holds:
+            found[step_key(cell)] = told
+    return found
+
+
+def recorded_compiling(cells: Sequence[PlannedCell], device: DeviceChoice, *, torch: str) -> dict[str, Compiling]:
+    """Whether steps of a kind are compiled on this device with this version of torch, likewise; nothing if none may be."""
+    found: dict[str, Compiling] = {}
+    if not device.compiles:
+        return found
+    for cell, record in sorted(_from_here(cells, device), key=lambda pair: pair[1].finished_at):
+        told = recorded_as_compiled(record)
+        if told.holds and record.environment.packages.get("torch") == torch:
             found[step_key(cell)] = told
     return found
 

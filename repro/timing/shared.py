@@ -4,6 +4,7 @@ What was measured once stands in the records, so that a resumed run does not mea
 Read `GpuTiming.settle` first.
 """
 
+import importlib.metadata
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,7 +15,7 @@ from repro.plan import DataFacts, PlannedCell
 from repro.spec import Cell
 from repro.timing.kinds import cell_seconds, step_key
 from repro.timing.probed import failed, probe_of, take_together
-from repro.timing.recorded import recorded_at_once, recorded_step_times
+from repro.timing.recorded import recorded_at_once, recorded_compiling, recorded_step_times
 from repro.timing.sharing import AtOnce, Limit, decide, memory_limit, next_number, rate_together
 from repro.workers import Workers
 
@@ -46,7 +47,8 @@ class GpuTiming:
         if device.at_once is not None:
             stated = AtOnce(number=device.at_once, reason=device.workers_reason, holds=False)
             self.at_once = dict.fromkeys(self.cells, stated)
-        self.recorded = recorded_step_times(planned, device, self.at_once)
+        compiling = recorded_compiling(planned, device, torch=importlib.metadata.version("torch"))
+        self.recorded = recorded_step_times(planned, device, self.at_once, compiling)
         self.limit = min(
             Limit(number=device.num_workers, reason=device.workers_reason),
             Limit(number=len(unfinished), reason=f"cells left to run: {len(unfinished)}", holds=False),
@@ -66,7 +68,7 @@ class GpuTiming:
                 return settled, self.recorded[key]
             if probe is None:
                 return None
-            found = self._take(probe, settled.number)
+            found = self.take(probe, settled.number)
             if isinstance(found, Measured):
                 return settled, found
             if self.device.at_once is not None or settled.number == 1:
@@ -74,14 +76,12 @@ class GpuTiming:
         elif (alone := self.recorded.get(key)) is not None:
             if self.limit.number == 1:
                 return decide({1: 1.0}, self.limit), alone
-            if not self._pays(key, alone):
+            if not self.pays(key, alone):
                 return TOO_SHORT, alone
         return self._search_once(key, probe) if probe is not None else None
 
     def _search_once(self, key: str, probe: Probe) -> tuple[AtOnce, Measured]:
-        # Data sets whose images have one shape differ in the head's width only, which is nothing beside the rest.
-        shape = f"{probe.image_size} px, {probe.num_channels} channels"
-        alike = key.replace(f" {self.cells[key][0].dataset.name} ", f" {shape} ", 1)
+        alike = self.alike_key(key, probe)
         if alike not in self.alike:
             found = self._search(key, probe)
             if found[0] is TOO_SHORT:
@@ -89,14 +89,22 @@ class GpuTiming:
             self.alike[alike] = found
         return self.alike[alike]
 
+    def alike_key(self, key: str, probe: Probe) -> str:
+        """What kinds have in common whose steps take the same time all but exactly.
+
+        Data sets whose images have one shape differ in the head's width only, which is nothing beside the rest.
+        """
+        shape = f"{probe.image_size} px, {probe.num_channels} channels"
+        return key.replace(f" {self.cells[key][0].dataset.name} ", f" {shape} ", 1)
+
     def _search(self, key: str, probe: Probe) -> tuple[AtOnce, Measured]:
         """Twice as many at once, as long as that is worth it."""
-        alone = self._take(probe, 1)
+        alone = self.take(probe, 1)
         if isinstance(alone, Failed):
             raise failed(probe, 1, alone)
         if not alone.blocks:
             return CLOSED_FORM, alone
-        if not self._pays(key, alone):
+        if not self.pays(key, alone):
             return TOO_SHORT, alone
         memory = memory_limit(
             peak_bytes=alone.peak_bytes, image_bytes=self._image_bytes(self.cells[key][0]), free_bytes=alone.free_bytes
@@ -104,7 +112,7 @@ class GpuTiming:
         limit = min(self.limit, memory, key=lambda one: one.number)
         times, rates = {1: alone}, {1: 1 / alone.step_s}
         while (number := next_number(rates, limit)) is not None:
-            found = self._take(probe, number)
+            found = self.take(probe, number)
             if isinstance(found, Failed):
                 limit = Limit(number=number // 2, reason=f"{number} ended in {found.error}")
                 continue
@@ -115,14 +123,15 @@ class GpuTiming:
         at_once = decide(rates, limit)
         return at_once, times[at_once.number]
 
-    def _take(self, probe: Probe, number: int) -> Measured | Failed:
-        """What one of `number` workers measures that take steps at once."""
+    def take(self, probe: Probe, number: int, *, patience_s: float | None = None) -> Measured | Failed:
+        """What one of `number` workers measures that take steps at once; `patience_s` as for `take_together`."""
         if not self.has_probed:
             # This takes minutes where there are many kinds, and silence would look like a hang.
             self.say("timing steps for the forecast, of one cell and of several at once: up to a minute for each kind of cell")
         self.has_probed = True
         self.workers.resize(max(number, self.workers.num_workers))
-        answers = take_together(self.workers, probe.model_copy(update={"until_enough": True, "at_once": number}), number)
+        probe = probe.model_copy(update={"until_enough": True, "at_once": number})
+        answers = take_together(self.workers, probe, number, patience_s=patience_s)
         if isinstance(answers, Failed):
             return answers
         rate = rate_together([answer.blocks for answer in answers])
@@ -130,14 +139,19 @@ class GpuTiming:
             update={
                 "step_s": number / rate if rate else max(answer.step_s for answer in answers),
                 "image_s": statistics.mean(answer.image_s for answer in answers),
+                "compile_s": max(answer.compile_s for answer in answers),
                 "peak_bytes": max(answer.peak_bytes for answer in answers),
             }
         )
 
-    def _pays(self, key: str, alone: Measured) -> bool:
-        """Whether the kind's cells, one after another, take long enough for others beside them to be worth measuring."""
+    def pays(self, key: str, alone: Measured) -> bool:
+        """Whether the kind's cells, one after another, take long enough for more to be measured of them."""
+        return self.seconds(key, alone) >= PAYS_S
+
+    def seconds(self, key: str, measured: Measured) -> float:
+        """Seconds of the kind's cells, added up."""
         tested = {name: facts.num_test_images for name, facts in self.facts.items()}
-        return sum(cell_seconds(cell, alone, tested.get(cell.dataset.name, 0)) for cell in self.cells[key]) >= PAYS_S
+        return sum(cell_seconds(cell, measured, tested.get(cell.dataset.name, 0)) for cell in self.cells[key])
 
     def _bounded(self, found: AtOnce) -> AtOnce:
         """What an earlier run has measured, no more than there may be now."""

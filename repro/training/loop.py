@@ -24,6 +24,9 @@ from repro.training.optimization import learning_rate, make_optimizer
 from repro.training.precision import Precision
 from repro.training.seeds import BatchStream, derive_seed
 
+Forward = Callable[[Tensor], Tensor]
+"""Normalised images, float (B, C, H, W) → logits (B, K): a model, or what it was compiled to."""
+
 LOWER_THE_RATE = "Lower the recipe's lr, lengthen warmup_steps or set clip_norm; the cell's log shows the losses before."
 INTERVALS_PER_RUN = 20
 """A run is logged and made resumable this often, or once a pass over its images where that is rarer."""
@@ -96,11 +99,13 @@ def train(
     progress: Callable[[int, EpochRow], None],
     head: nn.Module | None = None,
     micro_batch: int | None = None,
+    forward: Forward | None = None,
 ) -> Training:
     """Train `model` in place by `recipe` (one family's, resolved); it must lie on the device of the batches.
 
     `head` is the part of the model that a recipe trains alone, None where everything is trained. `micro_batch` images go
-    through the model at once, None: the whole batch. `state` is what `save` was last given, or None to start; a continued run
+    through the model at once, None: the whole batch. `forward` is what the steps call in the model's place, where it is
+    compiled; all else is done with the model itself. `state` is what `save` was last given, or None to start; a continued run
     ends bitwise as an undisturbed one on the CPU. `progress` is called with the steps done and the newest row after each
     interval. Raises TrainingDiverged, naming the step.
     """
@@ -142,6 +147,7 @@ def train(
                         precision=precision,
                         augmentation_seed=augmentation_seed,
                         micro_batch=micro_batch,
+                        forward=forward,
                     )
                 )
             step = last
@@ -210,47 +216,60 @@ def train_step(
     precision: Precision,
     augmentation_seed: int,
     micro_batch: int | None = None,
+    forward: Forward | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One optimizer step: its loss, a scalar, and which answers are right, bool (B,); on the device, without waiting for them.
 
     `upcoming_B` are the next step's positions, None at the end of the run. An answer on a mixed image is correct if it is the
-    label with the larger share. In micro-batches the gradients of the parts add up to that of the mean over the whole batch.
+    label with the larger share.
     """
     x_BCHW, labels_B = data.model_batch(positions_B)
     if upcoming_B is not None:
         data.prefetch(upcoming_B)
-    flip = recipe.flip and data.flip_keeps_label
-    seed = derive_seed("step", augmentation_seed, step) if recipe.mixes or draws(recipe, flip=flip) else 0
-    x_BCHW = augment(x_BCHW, recipe, flip=flip, normalise=data.normalise, seed=seed)
-    images: Mixed | Unmixed = Unmixed(x_BCHW=x_BCHW, labels_B=labels_B)
-    if recipe.mixes:
-        images = mix(
-            x_BCHW,
-            labels_B,
-            mixup_alpha=recipe.mixup_alpha,
-            cutmix_alpha=recipe.cutmix_alpha,
-            probability=recipe.mix_probability,
-            seed=seed,
-        )
+    draws_any = recipe.mixes or draws(recipe, flip=recipe.flip and data.flip_keeps_label)
+    seed = derive_seed("step", augmentation_seed, step) if draws_any else 0
+    images = training_images(x_BCHW, labels_B, data, recipe, seed=seed)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, recipe)
     optimizer.zero_grad(set_to_none=True)
+    run = model if forward is None else forward
+    loss, is_correct_B = add_gradients(run, images, recipe, precision=precision, micro_batch=micro_batch)
+    if recipe.clip_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm, foreach=True)
+    optimizer.step()
+    return loss, is_correct_B
+
+
+def training_images(x_BCHW: Tensor, labels_B: Tensor, data: TrainingData, recipe: Recipe, *, seed: int) -> Mixed | Unmixed:
+    """Grey values as `TrainingData.model_batch` gives them → what the model is trained on: augmented, normalised, mixed."""
+    flip = recipe.flip and data.flip_keeps_label
+    x_BCHW = augment(x_BCHW, recipe, flip=flip, normalise=data.normalise, seed=seed)
+    if not recipe.mixes:
+        return Unmixed(x_BCHW=x_BCHW, labels_B=labels_B)
+    alphas = {"mixup_alpha": recipe.mixup_alpha, "cutmix_alpha": recipe.cutmix_alpha}
+    return mix(x_BCHW, labels_B, probability=recipe.mix_probability, seed=seed, **alphas)
+
+
+def add_gradients(
+    forward: Forward, images: Mixed | Unmixed, recipe: Recipe, *, precision: Precision, micro_batch: int | None
+) -> tuple[Tensor, Tensor]:
+    """Forward and backward pass of a batch; returns as `train_step` does.
+
+    In micro-batches the gradients of the parts add up to that of the mean over the whole batch.
+    """
     # Where a step takes milliseconds every operation counts: what a whole batch does not need is not done.
-    whole = len(labels_B)
+    whole = len(images.labels_B)
     at_once = min(micro_batch or whole, whole)
     losses, are_correct = [], []
     for part in images.split(at_once) if at_once < whole else [images]:
         with precision.autocast():
-            logits_BK = model(part.x_BCHW)
+            logits_BK = forward(part.x_BCHW)
         part_loss = part.loss(logits_BK.float(), label_smoothing=recipe.label_smoothing)
         if at_once < whole:
             part_loss = len(part.labels_B) / whole * part_loss
         torch.autograd.backward(part_loss)
         losses.append(part_loss.detach())
         are_correct.append(logits_BK.argmax(dim=1) == part.main_labels())
-    if recipe.clip_norm is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm, foreach=True)
-    optimizer.step()
     return sum(losses[1:], start=losses[0]), torch.cat(are_correct) if at_once < whole else are_correct[0]
 
 

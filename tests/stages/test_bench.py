@@ -1,10 +1,12 @@
 """The benchmark of a small profile, with real workers: rows, the file, what goes wrong, what a signal leaves."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import spine
+from compiler_here import needs_a_compiler
 from small_json_schema import complaints
 
 from repro.bench.clock import LEAST_BLOCKS
@@ -16,6 +18,7 @@ from repro.messages import Failed
 from repro.narration import bench_table
 from repro.plan import PlannedCell
 from repro.spec import Role
+from repro.stages import bench as stage
 from repro.stages.bench import bench, kinds_of
 from repro.workspace import Workspace
 
@@ -210,3 +213,25 @@ def test_a_worker_that_dies_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert row.problem == "The worker that measured it ended with exit code 1."
     assert "close other programs" in row.remedy
     assert benchmark.environment is None
+
+
+@pytest.mark.slow
+@needs_a_compiler
+def test_where_steps_may_be_compiled_the_compiled_step_is_measured_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = context_of(tmp_path, only="*tiny_vit.scratch.plain.s1")
+    context.__dict__["device"] = replace(context.device, compiles=True)
+    benchmark, _ = bench(context, seconds=SECONDS, row_done=lambda *row: None)
+    (speed,) = [row.speed for row in benchmark.rows]
+    assert speed is not None and speed.compiled is not None
+    assert speed.compiled.problem == ""
+    assert speed.compiled.ceiling_images_per_s is not None
+    assert speed.compiled.compile_s is not None and speed.compiled.compile_s > 0
+    assert any(context.workspace.compiled_dir.iterdir())
+    schema = json.loads((ROOT / "docs" / "schemas" / "bench.schema.json").read_text())
+    assert complaints(json.loads(benchmark.model_dump_json()), schema) == []
+
+    monkeypatch.setattr(stage, "lacks_for_compiling", lambda device: "there is no compiler")
+    benchmark, _ = bench(context, seconds=SECONDS, row_done=lambda *row: None)
+    (speed,) = [row.speed for row in benchmark.rows]
+    assert speed is not None and speed.compiled is not None
+    assert (speed.compiled.problem, speed.compiled.compile_s) == ("there is no compiler", None)

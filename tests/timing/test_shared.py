@@ -52,7 +52,7 @@ def made_up(
     """Have a GPU on which so many cells at once take so many steps a second; the list tells how many were tried."""
     tried: list[int] = []
 
-    def take_together(workers: NoWorkers, probe: Probe, number: int) -> list[Measured] | Failed:
+    def take_together(workers: NoWorkers, probe: Probe, number: int, *, patience_s: float | None) -> list[Measured] | Failed:
         tried.append(number)
         assert (probe.until_enough, probe.at_once) == (True, number)
         assert workers.num_workers >= number

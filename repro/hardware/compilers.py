@@ -1,0 +1,46 @@
+"""Whether training steps may be compiled here, and what that lacks: the user's word, compilers, headers.
+
+Must not know torch, nor whether compiling pays (`timing`). Read `may_compile` first.
+"""
+
+import os
+import shutil
+import sys
+import sysconfig
+from importlib.util import find_spec
+from pathlib import Path
+
+from repro.errors import EnvironmentProblem
+
+COMPILE_VARIABLE = "VITREPRO_COMPILE"
+"""Environment variable that says whether training steps may run compiled."""
+AUTO, NEVER = "auto", "never"
+COMPILERS = {"cuda": ("CC", ("gcc", "clang")), "cpu": ("CXX", ("g++", "clang++"))}
+"""What torch and Triton look for, by kind of device: a variable, and names on the path."""
+
+
+def may_compile() -> bool:
+    """Whether the user leaves it to a measurement. Raises EnvironmentProblem for a word that is neither."""
+    stated = os.environ.get(COMPILE_VARIABLE, AUTO)
+    if stated not in (AUTO, NEVER):
+        raise EnvironmentProblem(
+            f"{COMPILE_VARIABLE} is {stated!r}, which is neither {AUTO} nor {NEVER}.",
+            remedy=f"Set it to {NEVER} (training steps run as they are), or to {AUTO} or unset it: compiled where that pays.",
+        )
+    return stated == AUTO
+
+
+def lacks_for_compiling(device: str) -> str:
+    """What must be installed before steps on `cpu` or `cuda` can be compiled, in words; empty where nothing is missing.
+
+    On a GPU it is Triton that compiles: it needs a C compiler for the few lines of C that start its kernels.
+    """
+    variable, names = COMPILERS[device]
+    if not os.environ.get(variable) and not any(shutil.which(name) for name in names):
+        return f"compiling needs a {'C' if device == 'cuda' else 'C++'} compiler ({names[0]}), and there is none"
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+        return f"compiling needs Python's headers ({package}), and they are not there"
+    if device == "cuda" and find_spec("triton") is None:
+        return "compiling for a GPU needs Triton, and it is not installed"
+    return ""

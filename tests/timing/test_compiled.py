@@ -1,0 +1,249 @@
+"""Whether steps of a kind are compiled: from records, by measuring, by the user's word; and nothing that goes wrong ends it."""
+
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import spine
+from compiler_here import needs_a_compiler
+from toy_cells import entry
+
+from repro.catalog import load_catalog
+from repro.hardware import DeviceChoice, lacks_for_compiling, processor_name
+from repro.messages import Block, Failed, Measured, Probe
+from repro.plan import PlannedCell
+from repro.spec import Cell
+from repro.timing import AtOnce, CompileTiming, Compiling, GpuTiming, compiled, probed, shared, step_key
+from repro.workers import Died, Workers
+
+GPU = DeviceChoice(
+    device="cuda",
+    name="NVIDIA Made Up",
+    bfloat16=True,
+    channels_last=True,
+    reason="",
+    precision_reason="",
+    driver="580",
+    num_workers=8,
+    workers_reason="no more are tried",
+    compiles=True,
+)
+LONG = entry(steps=100_000)
+KEY = step_key(LONG.cell)
+TWO = AtOnce(number=2, reason="2 at once are 1.9 times as fast as one")
+EAGER = Measured(step_s=0.01, image_s=0.001, num_parameters=7)
+CRASH = Failed(error="WorkerDied", message="it died", remedy="r", traceback="", stops_the_run=False, worker_is_spoilt=True)
+
+
+class NoWorkers:
+    """Stands for workers; that they are more than one is all that they do."""
+
+    num_workers = 0
+
+    def resize(self, num_workers: int) -> None:
+        self.num_workers = num_workers
+
+
+def made_up(monkeypatch: pytest.MonkeyPatch, answer: Failed | None = None) -> list[tuple[str, int]]:
+    """A GPU on which compiled steps take half as long; the list tells of which model, and in how many workers."""
+    tried: list[tuple[str, int]] = []
+
+    def take_together(workers: NoWorkers, probe: Probe, number: int, *, patience_s: float | None) -> list[Measured] | Failed:
+        assert (probe.compiles_into, probe.until_enough, probe.at_once) == (Path("cache"), True, number)
+        assert patience_s is not None
+        assert 60 <= patience_s <= 300
+        tried.append((probe.model.name, number))
+        own = Block(began_s=0.0, ended_s=10.0, num_steps=2000)
+        return answer or [
+            Measured(step_s=0.005, compile_s=20.0 + slot, num_parameters=7, blocks=(own,)) for slot in range(number)
+        ]
+
+    monkeypatch.setattr(shared, "take_together", take_together)
+    monkeypatch.setattr(compiled, "lacks_for_compiling", lambda device: "")
+    return tried
+
+
+def timing_of(
+    unfinished: list[PlannedCell], planned: list[PlannedCell] | None = None, device: DeviceChoice = GPU
+) -> tuple[CompileTiming, list[str]]:
+    said = list[str]()
+    timing = GpuTiming(unfinished, planned or [], {}, device, NoWorkers(), said.append)  # type: ignore[arg-type]
+    return CompileTiming(timing, planned or [], Path("cache")), said
+
+
+def test_it_is_measured_with_as_many_as_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = made_up(monkeypatch)
+    timing, said = timing_of([LONG, replace(LONG, cell=LONG.cell.model_copy(update={"seed": 2}))])
+    compiling, measured = timing.settle(KEY, TWO, EAGER)
+    assert tried == [("a", 2)]
+    assert compiling == Compiling(
+        compiled=True,
+        reason="steps are 2.00 times as fast, 21 s of compilation in each of 2 workers are earned back "
+        "after 8,400 of 200,000 steps",
+    )
+    assert (measured.step_s, measured.image_s) == (0.005, 0.001), "evaluation is not compiled"
+    assert sum(line.startswith("compiling training steps") for line in said) == 1, "silence would look like a hang"
+
+
+def test_what_does_not_pay_keeps_its_time_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch)
+    few = entry(steps=6_000)
+    compiling, measured = timing_of([few])[0].settle(step_key(few.cell), TWO, EAGER)
+    assert (compiling.compiled, compiling.holds, measured) == (False, True, EAGER)
+
+
+def test_kinds_that_differ_in_the_heads_width_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = made_up(monkeypatch)
+    ten, hundred = (entry(dataset=name, steps=100_000) for name in ("cifar10", "cifar100"))
+    timing = timing_of([ten, hundred])[0]
+    found = [timing.settle(step_key(made.cell), TWO, EAGER)[0].compiled for made in (ten, hundred)]
+    assert (found, tried) == ([True, True], [("a", 2)])
+
+
+def few_steps(cell: Cell) -> Cell:
+    return cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"steps": 1000})})
+
+
+def in_closed_form(cell: Cell) -> Cell:
+    return cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"ridge_penalty": 1.0})})
+
+
+@pytest.mark.parametrize(
+    ("change", "device", "lacking", "reason"),
+    [
+        (lambda cell: cell, replace(GPU, compiles=False), "", "VITREPRO_COMPILE is never"),
+        (few_steps, GPU, "", "cells of this kind take less than a minute together, and compiling was not tried"),
+        (in_closed_form, GPU, "", "the head is solved for in closed form, so that there are no steps"),
+        (lambda cell: cell, GPU, "compiling needs a C compiler (gcc)", "compiling needs a C compiler (gcc)"),
+    ],
+)
+def test_where_it_cannot_be_nothing_is_measured(
+    change: Callable[[Cell], Cell], device: DeviceChoice, lacking: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = made_up(monkeypatch)
+    monkeypatch.setattr(compiled, "lacks_for_compiling", lambda device: lacking)
+    made = replace(LONG, cell=change(LONG.cell))
+    found = timing_of([made], device=device)[0].settle(step_key(made.cell), TWO, EAGER)
+    assert found == (Compiling(compiled=False, reason=reason, holds=False), EAGER)
+    assert tried == []
+
+
+def test_what_goes_wrong_is_a_reason_and_a_later_run_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch, CRASH)
+    found = timing_of([LONG])[0].settle(KEY, TWO, EAGER)
+    assert found == (Compiling(compiled=False, reason="compiling failed: WorkerDied: it died", holds=False), EAGER)
+
+
+def test_nothing_is_known_of_images_that_are_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch)
+    own = entry(dataset="own", steps=100_000)
+    assert not timing_of([own])[0].settle(step_key(own.cell), TWO, EAGER)[0].compiled
+
+
+def done_before(compiling: Compiling | None, *, torch: str = "", finished_at: str = "2026-01-01") -> PlannedCell:
+    """A cell of `LONG`'s kind that ran two at once, as its record tells."""
+    context, _ = spine.make_context(spine.finished() / "study" / "tiny.toml", spine.finished() / "home")
+    record = next(made.record for made in context.plan().cells if made.record)
+    packages = record.environment.packages | {"torch": torch or importlib.metadata.version("torch")}
+    here = {"device": GPU.name, "processor": processor_name(), "packages": packages}
+    update = {
+        "environment": record.environment.model_copy(update=here),
+        "choices": (TWO.choice(), *([compiling.choice()] if compiling else [])),
+        "wall_s": 0.5,
+        "finished_at": finished_at,
+    }
+    return replace(entry(seed=9, done=True), record=record.model_copy(update=update))
+
+
+YES = Compiling(compiled=True, reason="steps are 2.00 times as fast")
+NO = Compiling(compiled=False, reason="compiled steps would be no faster")
+
+
+@pytest.mark.parametrize("decided", [YES, NO])
+def test_a_resumed_run_measures_nothing(decided: Compiling, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = made_up(monkeypatch)
+    timing, said = timing_of([LONG], [done_before(decided)])
+    settled = timing.timing.settle(KEY)
+    assert settled is not None
+    compiling, measured = timing.settle(KEY, *settled)
+    assert (compiling, measured.step_s) == (decided, 0.5 / LONG.cell.recipe.steps * 1000)
+    assert (tried, said) == ([], [])
+
+
+def test_another_torch_and_what_held_for_one_run_are_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    for done in (done_before(YES, torch="1.0"), done_before(replace(NO, holds=False)), done_before(None)):
+        tried = made_up(monkeypatch)
+        assert timing_of([LONG], [done])[0].settle(KEY, TWO, EAGER)[0].compiled
+        assert tried == [("a", 2)]
+    assert timing_of([LONG], [done_before(YES)], replace(GPU, compiles=False))[0].recorded == {}
+
+
+def test_step_times_of_compiled_and_plain_cells_are_never_mixed() -> None:
+    failed_once = done_before(replace(NO, holds=False), finished_at="2026-03-01")
+    slow = replace(failed_once, record=failed_once.record and failed_once.record.model_copy(update={"wall_s": 50.0}))
+    timing, _ = timing_of([LONG], [done_before(YES), slow])
+    assert timing.recorded == {KEY: YES}
+    assert timing.timing.recorded[KEY].step_s == pytest.approx(0.5 / 100)
+    assert timing_of([LONG], [done_before(YES)], replace(GPU, compiles=False))[0].timing.recorded == {}
+
+
+class Silent:
+    """Stands for two workers of which one answers and the other hangs."""
+
+    num_workers = 2
+
+    def __init__(self) -> None:
+        self.events: list[tuple[int, Measured | Died]] = [(0, Measured(step_s=1.0, num_parameters=1))]
+        self.replaced: list[int] = []
+
+    def order(self, slot: int, what: Probe) -> None:
+        pass
+
+    def next_event(self, timeout_s: float) -> tuple[int, Measured | Died] | None:
+        return self.events.pop(0) if self.events else None
+
+    def replace(self, slot: int) -> None:
+        self.replaced.append(slot)
+
+
+def test_a_worker_that_hangs_is_replaced() -> None:
+    probe = probed.probe_of(LONG.cell, {}, GPU)
+    assert probe is not None
+    silent = Silent()
+    problem = probed.take_together(silent, probe, 2, patience_s=0.05)  # type: ignore[arg-type]
+    assert isinstance(problem, Failed)
+    assert (problem.error, silent.replaced) == ("NoAnswer", [1])
+
+
+@pytest.mark.slow
+@needs_a_compiler
+def test_a_real_worker_compiles_or_tells_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probed, "STEADY_S", 0.3)
+    monkeypatch.setattr(shared, "PAYS_S", 0.0)
+    cell = LONG.cell.model_copy(update={"model": load_catalog().models["resnet_micro"]})
+    made, one = replace(LONG, cell=cell), AtOnce(number=1, reason="")
+    device = replace(GPU, device="cpu", bfloat16=False)
+    with Workers(0) as workers:
+        timing = GpuTiming([made], [], {}, device, workers, lambda line: None)
+        found, _ = CompileTiming(timing, [], tmp_path / "cache").settle(step_key(cell), one, EAGER)
+        assert "times as fast" in found.reason or found.reason.endswith("no faster")
+        assert any((tmp_path / "cache").iterdir())
+        monkeypatch.setenv("CXX", "/does/not/exist")
+        workers.replace(0)
+        found, _ = CompileTiming(timing, [], tmp_path / "other").settle(step_key(cell), one, EAGER)
+    assert (found.compiled, found.holds) == (False, False)
+    assert found.reason.startswith("compiling failed: ")
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_compiles_or_tells_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "PAYS_S", 0.0)
+    cell = LONG.cell.model_copy(update={"model": load_catalog().models["vit_micro"]})
+    made, one, key = replace(LONG, cell=cell), AtOnce(number=1, reason=""), step_key(cell)
+    with Workers(0) as workers:
+        timing = GpuTiming([made], [], {}, GPU, workers, lambda line: None)
+        found, measured = CompileTiming(timing, [], tmp_path / "cache").settle(key, one, EAGER)
+    assert found.reason == lacks_for_compiling("cuda") or "times as fast" in found.reason or found.reason.endswith("no faster")
+    assert measured.step_s > 0

@@ -25,7 +25,7 @@ def headline(results: Results) -> str:
     # The sentence is about ViT against CNN: what ViTs look like from within stands in it only where there is nothing else.
     on_accuracy = tuple(result for result in results.claims if not result.claim.measure.is_of_the_inside)
     claims = on_accuracy or results.claims
-    tested = "claims tested" if len(claims) == len(results.claims) else "claims on accuracy tested"
+    tested = "claims tested" if len(claims) == len(results.claims) else "accuracy claims tested"
     opening += f"{'in miniature and ' if results.miniature else ''}on {_datasets(claims)}, this run "
     statements = _statements_by_verdict(claims)
     total = sum(len(found) for found in statements.values())

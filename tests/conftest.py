@@ -22,7 +22,7 @@ for _number in (signal.SIGINT, signal.SIGHUP):
 
 _session_dir = Path(tempfile.mkdtemp(prefix="vitrepro-tests-"))
 _USER_FOLDERS = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "MPLCONFIGDIR", "TORCH_HOME", "HF_HOME", "HF_HUB_CACHE")
-for _name in _USER_FOLDERS:
+for _name in (*_USER_FOLDERS, "COLUMNS"):
     os.environ.pop(_name, None)
 os.environ["HOME"] = str(_session_dir / "user")
 os.environ[HOME_VARIABLE] = str(_session_dir / "vitrepro-home")

@@ -254,7 +254,7 @@ def test_the_first_sentence_stays_on_vit_against_cnn() -> None:
     counted = more.model_copy(
         update={"claims": (*[_of(results, Verdict.SUPPORTED, number) for number in range(3)], *more.claims)}
     )
-    assert "supports 4 of the 6 claims on accuracy tested" in headline(counted)
+    assert "supports 4 of the 6 accuracy claims tested" in headline(counted)
 
 
 def _of(results: Results, verdict: Verdict, number: int) -> ClaimResult:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from repro.datasets.arrays import Images
-from repro.datasets.pictures import DECODING_ERRORS
+from repro.datasets.pictures import DECODING_ERRORS, load_formats
 from repro.errors import DataError
 
 PICTURES_PER_TASK = 500
@@ -45,8 +45,7 @@ def decode_pictures(pictures: Sequence[tuple[str, bytes]], form: PictureForm) ->
 
     Raises DataError for the first that is not a picture of the form.
     """
-    # Before threads could do it at the same time.
-    Image.preinit()
+    load_formats()
     return _on_all_cores(len(pictures), form.side_after, lambda place: _decode(*pictures[place], form))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from repro.errors import DataError
 
@@ -46,9 +46,13 @@ class Headers:
 
 
 def load_formats() -> None:
-    """Import Pillow's formats, in the order in which it would by itself; to be called before threads need them."""
+    """Import Pillow's formats, in the order in which it would by itself; to be called before threads need them.
+
+    A picture that breaks off is refused from here on: once WeasyPrint is imported, Pillow would fill up the rest with grey.
+    """
     Image.preinit()
     Image.init()
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 def read_headers(paths: Iterable[Path]) -> Headers:

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 from data_files import jpeg, png, random_part
-from PIL import Image
+from PIL import Image, ImageFile
 
 from repro.datasets.encoded import PictureForm, decode_pictures, resize_images
 from repro.errors import DataError
@@ -67,3 +67,10 @@ def test_other_sizes_are_box_resized() -> None:
     assert np.array_equal(resize_images(images, 64), images.repeat(2, axis=1).repeat(2, axis=2))
     flat = np.full((1, 32, 32, 3), 77, np.uint8)
     assert (resize_images(flat, 20) == 77).all()
+
+
+def test_a_cut_picture_is_refused_whatever_another_library_has_told_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as importing WeasyPrint does
+    whole = png(random_part(1, 1, num_classes=2).images[0])
+    with pytest.raises(DataError, match="x cannot be decoded"):
+        decode_pictures([("x", whole[: len(whole) // 2])], FORM)

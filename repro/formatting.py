@@ -133,9 +133,11 @@ def size_bytes(number: float | None) -> str:
 
 
 def seconds(number: float | None) -> str:
-    """A duration: `3.4 s`, `2 min 05 s`, `1 h 07 min`."""
+    """A duration: `47 ms`, `3.4 s`, `2 min 05 s`, `1 h 07 min`."""
     if number is None:
         return ABSENT
+    if number < 0.095:
+        return f"{1000 * number:.0f}{NBSP}ms"
     if number < 9.95:
         return f"{number:.1f}{NBSP}s"
     whole = round(number)

@@ -45,7 +45,7 @@ def test_the_table_shows_what_was_measured_and_what_it_means(paper: bool) -> Non
     markup = section(BENCHMARK, paper=paper)
     text = words(markup)
     row = (
-        "ViT vit_micro micro-scratch , 8 px, 16 of 64 1,500 1,450 to 1,550 1,500 1,475 to 1,600 96.6 % 95.3 to 98.3 12.38 "
+        "ViT vit_micro micro-scratch 8 px, 16 of 64 1,500 1,450 to 1,550 1,500 1,475 to 1,600 96.6 % 95.3 to 98.3 12.38 "
         "12.31 to 12.44 9 GFLOP/s 30.0 % 768 MiB 0.0123 J 0.2 s"
     )
     assert row in text

@@ -16,9 +16,10 @@ from repro.models.build import build_model, channels_of
 from repro.models.heads import head_of
 from repro.models.macs import count_parameters
 from repro.training.compilation import compile_steps
+from repro.training.data import TrainingData
 from repro.training.evaluation import evaluation_batch
 from repro.training.freezing import freeze_all_but
-from repro.training.loop import TrainingData, train_step
+from repro.training.loop import train_step
 from repro.training.memory import fitting_micro_batch, saved_bytes_per_image
 from repro.training.optimization import make_optimizer
 from repro.training.precision import Precision

@@ -53,6 +53,8 @@ class Choice(Spec):
     """The choice."""
     reason: str
     """Why."""
+    holds: bool = True
+    """Whether later runs on the same device may take it over; else it was so for this run only."""
 
 
 COMPILE = "compile"

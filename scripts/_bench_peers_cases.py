@@ -13,11 +13,11 @@ from repro.catalog import load_catalog
 from repro.cell.start import Start, choose_micro_batch
 from repro.datasets import Pack
 from repro.datasets.arrays import Images, Labels
-from repro.datasets.manifest import Manifest, Origin
+from repro.datasets.memory import pack_in_memory
 from repro.hardware import DeviceChoice
 from repro.models.build import build_model
 from repro.models.heads import head_of
-from repro.spec import DatasetSource, ModelSpec, Recipe
+from repro.spec import ModelSpec, Recipe
 from repro.training.evaluation import evaluation_batch
 from repro.training.precision import Precision
 from repro.training.seeds import generator_for
@@ -114,25 +114,10 @@ def made_up_images(num_images: int, size: int, *, seed: int) -> tuple[Images, La
 
 def made_up_pack(num_images: int, size: int, *, seed: int = 0) -> Pack:
     """Such images as cells read them, in memory instead of mapped."""
-    x_train, y_train = made_up_images(num_images, size, seed=seed)
-    sample = x_train[:2000] / 255
-    manifest = Manifest(
-        name="made-up",
-        image_size=size,
-        num_channels=NUM_CHANNELS,
-        num_classes=NUM_CLASSES,
-        class_names=tuple(str(number) for number in range(NUM_CLASSES)),
-        num_train=num_images,
-        num_test=NUM_CLASSES,
-        content_sha256="0" * 64,
-        mean=tuple(sample.mean(axis=(0, 1, 2)).tolist()),
-        std=tuple(sample.std(axis=(0, 1, 2)).tolist()),
-        num_test_images_in_train=NUM_CLASSES,
-        origin=Origin(source=DatasetSource.NPZ, path=None, image_size=None, state=None),
-        files=(),
-    )
-    test = slice(0, NUM_CLASSES)
-    return Pack(manifest=manifest, x_train=x_train, y_train=y_train, x_test=x_train[test], y_test=y_train[test])
+    images_NHWC, labels_N = made_up_images(num_images, size, seed=seed)
+    sample = images_NHWC[:2000] / 255
+    mean, std = (tuple(of(axis=(0, 1, 2)).tolist()) for of in (sample.mean, sample.std))
+    return pack_in_memory(images_NHWC, labels_N, num_classes=NUM_CLASSES, mean=mean, std=std, num_test=NUM_CLASSES)
 
 
 def prepare(case: Case, device: DeviceChoice, *, pack: Pack, num_workers: int) -> Setting:

@@ -22,7 +22,8 @@ from torch.utils.data import Dataset
 
 from repro.datasets.arrays import Images, Labels
 from repro.datasets.device import DeviceImages
-from repro.training.loop import TrainingData, train
+from repro.training.data import TrainingData
+from repro.training.loop import train
 
 PREFETCHED = 2
 """Batches that each process of a loader holds ready: torch's default, which timm leaves as it is."""

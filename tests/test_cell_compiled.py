@@ -66,7 +66,7 @@ def test_a_cell_whose_compiling_fails_is_trained_as_it_is(tmp_path: Path, monkey
     run_undisturbed(plain)
     assert losses(job) == losses(plain), "bitwise, since nothing had changed"
     (choice,) = told(record)
-    assert choice.value == "no, for this run"
+    assert choice.value == "no" and not choice.holds
     assert choice.reason.startswith("compiling failed in this cell: ")
     assert "the compiler fell over" in choice.reason
     assert "not compiled: " in (folder_of(job) / LOG).read_text()

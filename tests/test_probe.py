@@ -9,7 +9,7 @@ from repro.messages import Probe
 from repro.models.macs import count_parameters
 from repro.probe import measure_step
 from repro.spec import ModelSpec, Recipe
-from repro.training.loop import TrainingData
+from repro.training.data import TrainingData
 
 
 def probe_of(spec: ModelSpec, recipe: Recipe, *, num_steps: int) -> Probe:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import spine
+from toy_cells import GPU
 
 from repro.context import Context
 from repro.errors import OutOfMemory
 from repro.forecast import make_forecast
-from repro.hardware import DeviceChoice
 from repro.messages import Failed, Job
 from repro.plan import PlannedCell
 from repro.progress import PlainDisplay
@@ -22,17 +22,6 @@ from repro.stages.run import run
 from repro.sweep import Sweep
 from repro.timing import AtOnce, Compiling, GpuTiming, Sharing, by_cores, step_key
 
-GPU = DeviceChoice(
-    device="cuda",
-    name="NVIDIA Made Up",
-    bfloat16=True,
-    channels_last=True,
-    reason="a usable GPU",
-    precision_reason="bfloat16",
-    driver="580",
-    num_workers=8,
-    workers_reason="no more are tried",
-)
 BROKEN = Failed(
     error="Broken", message="It broke.", remedy="Mend it.", traceback="", stops_the_run=False, worker_is_spoilt=False
 )
@@ -209,7 +198,7 @@ def test_what_ran_out_of_memory_beside_others_is_tried_alone_by_the_next_run(
     assert all(len(cells) == 1 for cells in again.together if cells[0].model.name == "tiny_vit")
     first = next(job for job in again.jobs if job.cell.id in {entry.cell.id for entry in entries if "vit" in entry.cell.id})
     told = {choice.what: choice for choice in first.choices}["cells at once"]
-    assert (told.value, told.reason) == ("1, for this run", "it ran out of memory when it shared the GPU")
+    assert (told.value, told.holds, told.reason) == ("1", False, "it ran out of memory when it shared the GPU")
     assert not any(job.device_shared for job in again.jobs)
     assert sharing.share(first.cell) == Fraction(1, 4), "it would else have shared it again"
 

@@ -1,12 +1,25 @@
 """Planned cells by the name of their model, of which nothing is ever trained."""
 
 from repro.catalog import load_catalog
+from repro.hardware import DeviceChoice
 from repro.messages import Measured
 from repro.plan import PlannedCell
 from repro.records import CellStatus
 from repro.spec import Cell, DatasetSpec, ModelSpec, Recipe, Role
 from repro.timing import step_key
 
+GPU = DeviceChoice(
+    device="cuda",
+    name="NVIDIA Made Up",
+    bfloat16=True,
+    channels_last=True,
+    reason="a usable GPU",
+    precision_reason="bfloat16",
+    driver="580",
+    num_workers=8,
+    workers_reason="no more are tried",
+)
+"""A device that nothing ever runs on."""
 RECIPE = Recipe(name="r", lr=0.1, batch_size=8, steps=100)
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from repro.models.build import build_model
 from repro.spec import ModelSpec, Recipe
-from repro.training.loop import Forward, Training, TrainingData, train
+from repro.training.data import TrainingData
+from repro.training.loop import Forward, Training, train
 from repro.training.precision import Precision
 
 CPU = Precision(device_type="cpu", bfloat16=False, channels_last=False)

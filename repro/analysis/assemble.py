@@ -259,7 +259,7 @@ def _mixtures(records: Sequence[Record]) -> list[str]:
 
 def _steps(record: Record) -> str:
     """Compiled steps differ from plain ones in rounding."""
-    is_compiled = any(choice.what == COMPILE and choice.value.startswith("yes") for choice in record.choices)
+    is_compiled = any(choice.what == COMPILE and choice.value == "yes" for choice in record.choices)
     return "compiled" if is_compiled else "plain"
 
 

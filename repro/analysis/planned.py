@@ -39,7 +39,6 @@ class PlannedPoint:
     """What tells it from points of other models at the same size; empty where there are none."""
     published: float | None = None
     """A published accuracy that is taken off."""
-
     scale: Scale = Scale.ACCURACY
     """Of a contrast of accuracies `ACCURACY`; else that of the statistic which each model of its one arm has by itself."""
 

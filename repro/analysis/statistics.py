@@ -35,6 +35,11 @@ class Scale(StrEnum):
     SIMILARITY = "cosine similarity"
     DISTANCE = "share of the attention distance of uniform attention"
 
+    @property
+    def factor(self) -> float:
+        """By which a value is multiplied where it is shown: shares are told in hundredths."""
+        return 100.0 if self in (Scale.ACCURACY, Scale.DISTANCE) else 1.0
+
 
 CONTRAST_SCALES = (Scale.ACCURACY, Scale.LOG_ODDS)
 """Those of a contrast of accuracies."""

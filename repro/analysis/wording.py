@@ -97,7 +97,7 @@ def with_interval(value: float, ends: tuple[float, float] | None, scale: Scale, 
 
 def threshold(value: float, scale: Scale, *, per_tenfold: bool) -> str:
     """A smallest effect of interest, for instance `1.0 points per tenfold`."""
-    shown = 100 * value if scale in (Scale.ACCURACY, Scale.DISTANCE) else value
+    shown = scale.factor * value
     return (
         f"{shown:.1f} {unit(scale, per_tenfold=per_tenfold)}"
         if round(shown, 1) == round(shown, 6)

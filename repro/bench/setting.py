@@ -14,9 +14,9 @@ from torch import nn
 from repro.bench.clock import LEAST_BLOCKS, now_s
 from repro.cell.run import FLOPS_PER_MAC_FORWARD, FLOPS_PER_MAC_TRAINED, training_data
 from repro.cell.start import Start, choose_micro_batch
-from repro.datasets import Manifest, Pack
+from repro.datasets import Pack
 from repro.datasets.device import PartImages
-from repro.datasets.manifest import Origin
+from repro.datasets.memory import pack_in_memory
 from repro.datasets.streaming import place_images
 from repro.hardware import image_budget_bytes
 from repro.messages import Trial
@@ -25,9 +25,9 @@ from repro.models.heads import LINEAR, head_of
 from repro.models.macs import count_forward_macs
 from repro.probe import FEWEST_IMAGES
 from repro.records import Choice
-from repro.spec import DatasetSource, Recipe
+from repro.spec import Recipe
+from repro.training.data import TrainingData
 from repro.training.evaluation import evaluation_batch
-from repro.training.loop import TrainingData
 from repro.training.memory import fitting_micro_batch
 from repro.training.precision import Precision
 from repro.training.seeds import generator_for
@@ -157,24 +157,10 @@ def _random_pack(trial: Trial) -> Pack:
     side, channels = trial.image_size, trial.num_channels
     number = max(1, min(trial.num_images, MOST_IMAGE_BYTES // (side * side * channels)))
     random = np.random.default_rng(0)
-    manifest = Manifest(
-        name="random images",
-        image_size=side,
-        num_channels=1 if channels == 1 else 3,
-        num_classes=trial.num_classes,
-        class_names=tuple(str(label) for label in range(trial.num_classes)),
-        num_train=number,
-        num_test=1,
-        content_sha256="",
-        mean=(RANDOM_MEAN,) * channels,
-        std=(RANDOM_STD,) * channels,
-        num_test_images_in_train=0,
-        origin=Origin(source=DatasetSource.NPZ, path=None, image_size=None, state=None),
-        files=(),
-    )
-    x_NHWC = random.integers(0, 256, (number, *manifest.image_shape), dtype=np.uint8)
+    x_NHWC = random.integers(0, 256, (number, side, side, channels), dtype=np.uint8)
     labels_N = random.integers(0, trial.num_classes, number)
-    return Pack(manifest=manifest, x_train=x_NHWC, y_train=labels_N, x_test=x_NHWC[:1], y_test=labels_N[:1])
+    mean, std = (RANDOM_MEAN,) * channels, (RANDOM_STD,) * channels
+    return pack_in_memory(x_NHWC, labels_N, num_classes=trial.num_classes, mean=mean, std=std, num_test=1)
 
 
 def _placed(pack: Pack, trial: Trial, precision: Precision) -> tuple[PartImages, Choice]:

@@ -13,7 +13,8 @@ from repro.messages import Job
 from repro.records import COMPILE, Choice
 from repro.spec import Recipe
 from repro.training.compilation import compile_steps
-from repro.training.loop import Forward, TrainingData
+from repro.training.data import TrainingData
+from repro.training.loop import Forward
 from repro.training.precision import Precision
 from repro.workspace import Workspace
 
@@ -57,7 +58,7 @@ def compiled_steps(
         what = " ".join(str(error).split())[:300]
         log(f"not compiled: {type(error).__name__}: {what}")
         reason = f"compiling failed in this cell: {type(error).__name__}: {what}"
-        return Steps(forward=None, choices=_with(job.choices, Choice(what=COMPILE, value="no, for this run", reason=reason)))
+        return Steps(forward=None, choices=_with(job.choices, Choice(what=COMPILE, value="no", reason=reason, holds=False)))
     log(f"steps compiled in {seconds:.2f} s")
     return Steps(forward=forward, choices=job.choices)
 

@@ -50,8 +50,9 @@ from repro.records import (
     write_record,
 )
 from repro.spec import Recipe, Role
+from repro.training.data import TrainingData
 from repro.training.evaluation import Evaluation, evaluate
-from repro.training.loop import Training, TrainingData, train
+from repro.training.loop import Training, train
 from repro.training.precision import Precision
 from repro.training.ridge import train_head_by_ridge
 from repro.training.seeds import derive_seed

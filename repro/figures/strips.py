@@ -25,11 +25,11 @@ def claim_strip(result: ClaimResult, *, name: str) -> Figure | None:
     per_tenfold = " per tenfold" if result.claim.measure.slope_over else ""
     own = own_scale(result.claim)
     with Sheet(WIDTH, height) as canvas:
-        label, factor = _AXES[own]
-        scales: list[_Panel] = [(f"{label}{per_tenfold}", factor, _thresholds(result.claim), lambda point: point.estimate)]
+        thresholds = _thresholds(result.claim)
+        scales: list[_Panel] = [(f"{_AXES[own]}{per_tenfold}", own.factor, thresholds, lambda point: point.estimate)]
         if own in CONTRAST_SCALES:
             thresholds = _thresholds_log_odds(result.claim)
-            scales.append((f"log-odds{per_tenfold}", 1, thresholds, lambda point: point.log_odds))
+            scales.append((f"log-odds{per_tenfold}", Scale.LOG_ODDS.factor, thresholds, lambda point: point.log_odds))
         for column, (label, factor, thresholds, estimate_of) in enumerate(scales):
             axes = canvas.add_axes(
                 (0.34 + 0.335 * column, 38 / height, 0.3 if len(scales) > 1 else 0.6, (height - 44) / height)
@@ -63,17 +63,17 @@ def claim_strip(result: ClaimResult, *, name: str) -> Figure | None:
 _Panel = tuple[str, float, tuple[float, ...], Callable[[Point], Estimate | None]]
 """Label of the axis, factor to its unit, thresholds, and which estimate of a point stands there."""
 _AXES = {
-    Scale.ACCURACY: ("points", 100.0),
-    Scale.SIMILARITY: ("cosine similarity", 1.0),
-    Scale.DISTANCE: ("% of uniform attention's distance", 100.0),
+    Scale.ACCURACY: "points",
+    Scale.SIMILARITY: "cosine similarity",
+    Scale.DISTANCE: "% of uniform attention's distance",
 }
-"""Label and factor of a measure's own unit."""
+"""Label of a measure's own unit."""
 
 
 def _rows_in_words(own: Scale, direction: str) -> str:
     if own in CONTRAST_SCALES:
         return f"measured contrast, {direction}: left in percentage points, right in log-odds"
-    return f"mean over the models of all seeds, {direction}, in {_AXES[own][0].replace('%', 'per cent')}"
+    return f"mean over the models of all seeds, {direction}, in {_AXES[own].replace('%', 'per cent')}"
 
 
 def _thresholds(claim: Claim) -> tuple[float, ...]:

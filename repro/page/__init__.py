@@ -71,8 +71,6 @@ class LedgerEntry:
     """Of the measured value."""
     scale: Scale
     """What the measured value is a number of."""
-    factor: float
-    """By which a threshold is multiplied to be in that unit."""
     decisive: str
     """Which of several points is quoted; empty where there is one."""
     has_faint_points: bool
@@ -237,7 +235,6 @@ def _entries(results: tuple[ClaimResult, ...], figures: tuple[Figure | None, ...
                 measure=measure,
                 unit=unit,
                 scale=own_scale(result.claim),
-                factor=1 if own_scale(result.claim) is Scale.SIMILARITY else 100,
                 decisive=f"the {which} of {num_counting}" if num_counting > 1 else "",
                 has_faint_points=num_counting < len(result.points),
             )

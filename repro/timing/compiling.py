@@ -27,16 +27,14 @@ class Compiling:
 
     def choice(self) -> Choice:
         """For the record; `recorded_as_compiled` reads it."""
-        value = "yes" if self.compiled else "no"
-        return Choice(what=COMPILE, value=value if self.holds else f"{value}, for this run", reason=self.reason)
+        return Choice(what=COMPILE, value="yes" if self.compiled else "no", reason=self.reason, holds=self.holds)
 
 
 def recorded_as_compiled(record: Record) -> Compiling:
     """What a finished cell's record tells; its steps ran as they are where that tells nothing."""
     for choice in record.choices:
         if choice.what == COMPILE:
-            value, _, rest = choice.value.partition(",")
-            return Compiling(compiled=value == "yes", reason=choice.reason, holds=not rest)
+            return Compiling(compiled=choice.value == "yes", reason=choice.reason, holds=choice.holds)
     return Compiling(compiled=False, reason="", holds=False)
 
 

@@ -38,16 +38,14 @@ class AtOnce:
 
     def choice(self) -> Choice:
         """For the record; `recorded` reads it."""
-        value = str(self.number) if self.holds else f"{self.number}, for this run"
-        return Choice(what=CELLS_AT_ONCE, value=value, reason=self.reason)
+        return Choice(what=CELLS_AT_ONCE, value=str(self.number), reason=self.reason, holds=self.holds)
 
 
 def recorded(record: Record) -> AtOnce:
     """What a finished cell's record tells; it ran alone where that tells nothing."""
     for choice in record.choices:
         if choice.what == CELLS_AT_ONCE:
-            number, _, rest = choice.value.partition(",")
-            return AtOnce(number=int(number), reason=choice.reason, holds=not rest)
+            return AtOnce(number=int(choice.value), reason=choice.reason, holds=choice.holds)
     return AtOnce(number=1, reason="", holds=False)
 
 

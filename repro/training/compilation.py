@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from repro.spec import Recipe
+from repro.training.data import TrainingData
 from repro.training.freezing import enter_training_mode, only_training
-from repro.training.loop import Forward, TrainingData, add_gradients, training_images
+from repro.training.loop import Forward, add_gradients, training_images
 from repro.training.precision import Precision
 
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"

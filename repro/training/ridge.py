@@ -18,8 +18,9 @@ from torch.nn import functional
 from repro.errors import TrainingDiverged
 from repro.records import EpochRow
 from repro.spec import Recipe
+from repro.training.data import TrainingData
 from repro.training.evaluation import Batches, Prefetch, no_prefetch
-from repro.training.loop import Training, TrainingData, evaluate_dev
+from repro.training.loop import Training, evaluate_dev
 from repro.training.precision import Precision
 
 Features = Callable[[Tensor], Tensor]

@@ -17,8 +17,9 @@ from repro.datasets.device import DeviceImages, PartImages
 from repro.datasets.streaming import HostBuffer, StreamedImages, place_images
 from repro.models.build import build_model
 from repro.spec import DatasetSpec, ModelSpec
+from repro.training.data import TrainingData
 from repro.training.evaluation import Evaluation, evaluate
-from repro.training.loop import Training, TrainingData, train
+from repro.training.loop import Training, train
 from repro.workspace import Workspace
 
 CNN = ModelSpec(name="toy_cnn", family="cnn", stage_widths=(4,), stage_depths=(1,))

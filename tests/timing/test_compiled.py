@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import spine
 from compiler_here import needs_a_compiler
+from toy_cells import GPU as PLAIN_GPU
 from toy_cells import entry
 
 from repro.catalog import load_catalog
@@ -18,18 +19,7 @@ from repro.spec import Cell
 from repro.timing import AtOnce, CompileTiming, Compiling, GpuTiming, compiled, probed, shared, step_key
 from repro.workers import Died, Workers
 
-GPU = DeviceChoice(
-    device="cuda",
-    name="NVIDIA Made Up",
-    bfloat16=True,
-    channels_last=True,
-    reason="",
-    precision_reason="",
-    driver="580",
-    num_workers=8,
-    workers_reason="no more are tried",
-    compiles=True,
-)
+GPU = replace(PLAIN_GPU, compiles=True)
 LONG = entry(steps=100_000)
 KEY = step_key(LONG.cell)
 TWO = AtOnce(number=2, reason="2 at once are 1.9 times as fast as one")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import spine
-from toy_cells import entry
+from toy_cells import GPU, entry
 
 from repro.catalog import load_catalog
 from repro.errors import EnvironmentProblem
@@ -16,17 +16,6 @@ from repro.records import Choice
 from repro.timing import AtOnce, GpuTiming, probed, shared, step_key
 from repro.workers import Workers
 
-GPU = DeviceChoice(
-    device="cuda",
-    name="NVIDIA Made Up",
-    bfloat16=True,
-    channels_last=True,
-    reason="",
-    precision_reason="",
-    driver="580",
-    num_workers=8,
-    workers_reason="no more are tried",
-)
 GIB = 2**30
 LONG = entry(steps=100_000)
 KEY = step_key(LONG.cell)
@@ -165,7 +154,7 @@ def test_the_users_word_holds_and_only_so_many_are_timed(number: int, monkeypatc
     assert found is not None
     assert tried == [number]
     assert found[0].choice() == Choice(
-        what="cells at once", value=f"{number}, for this run", reason=f"VITREPRO_CELLS_AT_ONCE is {number}"
+        what="cells at once", value=str(number), reason=f"VITREPRO_CELLS_AT_ONCE is {number}", holds=False
     )
     made_up(monkeypatch, {}, fails_from=1)
     with pytest.raises(EnvironmentProblem, match=r"Timing a.* failed: none left") as caught:

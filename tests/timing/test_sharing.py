@@ -128,7 +128,9 @@ def test_who_never_took_steps_together_has_no_common_rate() -> None:
 
 def test_a_choice_says_whether_later_runs_take_it_over() -> None:
     assert AtOnce(number=4, reason="r").choice() == Choice(what="cells at once", value="4", reason="r")
-    assert AtOnce(number=4, reason="r", holds=False).choice().value == "4, for this run"
+    assert AtOnce(number=4, reason="r", holds=False).choice() == Choice(
+        what="cells at once", value="4", reason="r", holds=False
+    )
 
 
 def test_parts_of_the_device_are_exact_and_by_kind() -> None:

@@ -15,9 +15,10 @@ from training_toy import CNN, CPU, FINE_TUNING, RECIPE, STRONG, VIT, grey_data, 
 from repro.errors import TrainingDiverged
 from repro.records import EpochRow
 from repro.spec import ModelSpec, Recipe
+from repro.training.data import TrainingData
 from repro.training.enlargement import enlarge
 from repro.training.evaluation import evaluate
-from repro.training.loop import TrainingData, check_losses, train_step
+from repro.training.loop import check_losses, train_step
 from repro.training.optimization import make_optimizer
 from repro.training.precision import Precision
 

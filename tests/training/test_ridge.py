@@ -12,8 +12,8 @@ from training_toy import CNN, CPU, RECIPE, VIT, grey_data, toy_features, toy_hea
 from repro.errors import TrainingDiverged
 from repro.records import EpochRow
 from repro.spec import ModelSpec, Recipe
+from repro.training.data import TrainingData
 from repro.training.evaluation import evaluate
-from repro.training.loop import TrainingData
 from repro.training.ridge import RidgeHead, extract_features, fit_ridge, train_head_by_ridge, write_head
 
 RIDGE = Recipe.model_validate(RECIPE.model_dump() | {"trains": "head", "steps": 1, "warmup_steps": 0, "ridge_penalty": 2.0})

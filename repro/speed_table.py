@@ -3,18 +3,20 @@
 Must not know how anything is measured. Read `speed_rows` first.
 """
 
-import io
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from repro.benchmarks import Benchmark, BenchRow, Blocks, CompiledSpeed
 from repro.formatting import ABSENT, NBSP, count, percent, quantity, seconds, size_bytes
+from repro.progress import shortened
 from repro.spec import Family
 
 SIGNIFICANT_DIGITS = 4
+NAMES = ("model", "recipe", "batch")
+FIRST_TO_GO = ("J/image", "memory", "quartiles", "operations", "evaluation img/s", "of peak")
+"""Columns that a narrow terminal is not shown, in this order."""
+LONGEST_NAME, SHORTEST_NAME = 40, 4
+"""Characters to which names are cut where they have no room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,24 +60,57 @@ def speed_rows(benchmark: Benchmark) -> tuple[SpeedRow, ...]:
 
 def speed_text(benchmark: Benchmark, *, width: int) -> str:
     """The table for a terminal of so many columns, with a line below for each case that could not be measured."""
-    table = Table(box=None, pad_edge=False, header_style="")
-    for title in ("model", "recipe", "batch"):
-        table.add_column(title, overflow="fold")
-    for title in ("loop images/s", "ceiling images/s", "ratio", "evaluation images/s", "loop", "of peak", "memory", "J/image"):
-        table.add_column(title, justify="right")
     rows = speed_rows(benchmark)
-    for row in rows:
-        if not row.problem:
-            ratio = f"{row.ratio} ({row.ratio_spread})" if row.ratio_spread else row.ratio
-            named = (row.model, row.recipe, row.batch)
-            numbers = (row.loop, row.ceiling, ratio, row.evaluation, row.flops, row.share, row.memory, row.joules)
-            table.add_row(*(Text(word) for word in (*named, *numbers)))
+    measured = [row for row in rows if not row.problem]
+    lines = _lines(_fitting(_columns(measured), width)) if measured else []
     told = [f"{row.model} {row.recipe}: bare step {row.compiled}" for row in rows if row.compiled]
     told += [f"{row.model} {row.recipe}: not measured. {row.problem}" for row in rows if row.problem]
-    buffer = io.StringIO()
-    if not all(row.problem for row in rows):
-        Console(file=buffer, width=width, color_system=None).print(table)
-    return "\n".join([*(line.rstrip() for line in buffer.getvalue().splitlines()), *told])
+    return "\n".join([*(line[:width].rstrip() for line in lines), *told])
+
+
+def _lines(columns: dict[str, list[str]]) -> list[str]:
+    """Title and cells of each column under each other: names to the left, numbers to the right."""
+    widths = {title: max(map(len, (title, *cells))) for title, cells in columns.items()}
+
+    def line(words: Iterable[str]) -> str:
+        placed = zip(widths.items(), words, strict=True)
+        return "  ".join(word.ljust(width) if title in NAMES else word.rjust(width) for (title, width), word in placed)
+
+    return [line(columns), *(line(cells) for cells in zip(*columns.values(), strict=True))]
+
+
+def _columns(rows: Sequence[SpeedRow]) -> dict[str, list[str]]:
+    return {
+        "model": [row.model for row in rows],
+        "recipe": [row.recipe for row in rows],
+        "batch": [row.batch for row in rows],
+        "loop img/s": [row.loop for row in rows],
+        "ceiling img/s": [row.ceiling for row in rows],
+        "ratio": [row.ratio for row in rows],
+        "quartiles": [row.ratio_spread for row in rows],
+        "evaluation img/s": [row.evaluation for row in rows],
+        "operations": [row.flops for row in rows],
+        "of peak": [row.share for row in rows],
+        "memory": [row.memory for row in rows],
+        "J/image": [row.joules for row in rows],
+    }
+
+
+def _fitting(columns: dict[str, list[str]], width: int) -> dict[str, list[str]]:
+    """As many of the columns as a terminal has room for, then names cut in their middle; the file has all."""
+
+    def needed(found: dict[str, list[str]]) -> int:
+        return sum(max(map(len, (title, *cells))) + 2 for title, cells in found.items()) - 2
+
+    for title in FIRST_TO_GO:
+        if needed(columns) <= width:
+            break
+        columns = {other: cells for other, cells in columns.items() if other != title}
+    for longest in range(LONGEST_NAME, SHORTEST_NAME - 1, -1):
+        if needed(columns) <= width:
+            break
+        columns |= {title: [shortened(name, longest) for name in columns[title]] for title in NAMES}
+    return columns
 
 
 def _row(row: BenchRow) -> SpeedRow:

@@ -160,3 +160,10 @@ def test_a_table_without_a_measured_row_is_the_reasons() -> None:
 @pytest.mark.parametrize("width", [40, 80, 160])
 def test_a_table_keeps_to_the_terminal(width: int) -> None:
     assert all(len(line) <= width for line in speed_text(BENCHMARK, width=width).splitlines()[:-1])
+
+
+def test_a_narrow_terminal_is_shown_fewer_columns_and_no_broken_number() -> None:
+    wide, narrow = (speed_text(BENCHMARK, width=width).splitlines() for width in (200, 80))
+    assert wide[0].split()[-1] == "J/image" and "J/image" not in narrow[0] and "ratio" in narrow[0]
+    numbers = wide[1].split()
+    assert set(narrow[1].split()) <= {*numbers, narrow[1].split()[0]}, "what is shown is shown whole"

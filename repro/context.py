@@ -20,6 +20,7 @@ from repro.hardware import DeviceChoice, choose_device
 from repro.messages import Measured
 from repro.plan import DataFacts, Plan, PlannedCell, WeightsState, datasets_of, make_plan
 from repro.records import CellStatus
+from repro.screen import Screen
 from repro.spec import CheckpointSpec, DatasetSpec, ModelSpec, Profile
 from repro.timing import (
     AtOnce,
@@ -63,6 +64,8 @@ class Context:
     """Whether to say more."""
     say: Callable[[str], None]
     """Writes one line for the user to stderr."""
+    screen: Screen = field(default_factory=Screen)
+    """Where bars are drawn."""
     source_dir: Path | None = None
     """Folder with files already there, for data sets that are downloaded otherwise."""
     offline: bool = False

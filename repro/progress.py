@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
-from rich.text import Text
+
+from repro.screen import Screen
 
 BAR_WIDTH = 16
 BAR_COLUMNS_WIDTH = BAR_WIDTH + len(" 1000/1000 steps 0:00:00 ")
@@ -21,6 +21,9 @@ QUIET_S = 1.0
 
 class Display(Protocol):
     """Follows a matrix of cells; `slot` is the worker's number, `eta_s` how many seconds the rest will take."""
+
+    def expect(self, num_cells: int) -> None:
+        """So many cells are to be run in all: more, or fewer, than was thought."""
 
     def started(self, slot: int, cell_id: str, num_steps: int) -> None:
         """A worker has taken a cell."""
@@ -46,6 +49,10 @@ class PlainDisplay:
         self._num_ended = 0
         self._say = say
 
+    def expect(self, num_cells: int) -> None:
+        """The next lines count to another number."""
+        self._num_cells = num_cells
+
     def started(self, slot: int, cell_id: str, num_steps: int) -> None:
         """Nothing: the line comes when the cell ends."""
 
@@ -69,7 +76,8 @@ class PlainDisplay:
 class LiveDisplay:
     """A bar per running cell and one for the matrix, below the lines of the cells that have ended."""
 
-    def __init__(self, num_cells: int, console: Console | None = None) -> None:
+    def __init__(self, num_cells: int, screen: Screen) -> None:
+        self._screen = screen
         # Only the name may shrink, and it loses its middle (see `shortened`), so that every bar stays on one line.
         self._progress = Progress(
             TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
@@ -77,18 +85,21 @@ class LiveDisplay:
             MofNCompleteColumn(table_column=Column(no_wrap=True, justify="right")),
             TextColumn("{task.fields[unit]}", table_column=Column(no_wrap=True)),
             TimeElapsedColumn(table_column=Column(no_wrap=True)),
-            console=console or Console(stderr=True),
+            console=screen.console,
             expand=True,
         )
-        self._num_cells = num_cells
         self._matrix = self._progress.add_task("all cells", total=num_cells, unit="cells")
         self._bars: dict[int, TaskID] = {}
-        self._progress.start()
+        screen.show(self._progress)
+
+    def expect(self, num_cells: int) -> None:
+        """The matrix's bar has another end."""
+        self._progress.update(self._matrix, total=num_cells)
 
     def started(self, slot: int, cell_id: str, num_steps: int) -> None:
         """A new bar for the slot."""
         self._drop(slot)
-        name = shortened(cell_id, self._progress.console.width - BAR_COLUMNS_WIDTH)
+        name = shortened(cell_id, self._screen.console.width - BAR_COLUMNS_WIDTH)
         self._bars[slot] = self._progress.add_task(name, total=num_steps, unit="steps")
 
     def stepped(self, slot: int, step: int, eta_s: float) -> None:
@@ -107,13 +118,13 @@ class LiveDisplay:
 
     def say(self, line: str) -> None:
         """The line, above the bars."""
-        self._progress.console.print(Text(line), soft_wrap=True)
+        self._screen.say(line)
 
     def close(self) -> None:
         """Stop drawing."""
         for slot in list(self._bars):
             self._drop(slot)
-        self._progress.stop()
+        self._screen.hide(self._progress, leave=True)
 
     def _tell(self, eta_s: float) -> None:
         self._progress.update(self._matrix, description=f"all cells  {eta_words(eta_s)}".rstrip())
@@ -132,12 +143,12 @@ class CountingDisplay:
     def __init__(
         self,
         say: Callable[[str], None],
+        screen: Screen,
         *,
-        console: Console | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._say = say
-        self._console = console or Console(stderr=True)
+        self._screen = screen
         self._now_s = now_s
         self._what = ""
         self._began_s = 0.0
@@ -151,7 +162,7 @@ class CountingDisplay:
             self._what, self._began_s, self._tenths = what, self._now_s(), 10 * done // max(1, total)
         if self._now_s() - self._began_s < QUIET_S:
             return
-        if self._console.is_terminal:
+        if self._screen.console.is_terminal:
             self._move_bar(done, total)
         elif (tenths := 10 * done // max(1, total)) > self._tenths:
             self._tenths = tenths
@@ -161,7 +172,7 @@ class CountingDisplay:
         """The bar, if there is one, goes."""
         self._what = ""
         if self._bar is not None:
-            self._bar.stop()
+            self._screen.hide(self._bar)
             self._bar = None
 
     def _move_bar(self, done: int, total: int) -> None:
@@ -171,11 +182,10 @@ class CountingDisplay:
                 BarColumn(bar_width=BAR_WIDTH),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                console=self._console,
-                transient=True,
+                console=self._screen.console,
             )
             self._bar.add_task(self._what, total=total)
-            self._bar.start()
+            self._screen.show(self._bar)
         self._bar.update(self._bar.task_ids[0], completed=done, total=total)
 
 
@@ -223,9 +233,9 @@ class Clock:
         return self._cell_s.get(cell_id, 0.0) * self._shares[cell_id]
 
 
-def make_display(num_cells: int, say: Callable[[str], None]) -> Display:
+def make_display(num_cells: int, say: Callable[[str], None], screen: Screen) -> Display:
     """Live in a terminal, plain otherwise."""
-    return LiveDisplay(num_cells) if sys.stderr.isatty() else PlainDisplay(num_cells, say)
+    return LiveDisplay(num_cells, screen) if sys.stderr.isatty() else PlainDisplay(num_cells, say)
 
 
 def shortened(text: str, width: int) -> str:

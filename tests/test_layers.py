@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "repro"
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "container", "workspace"}),
-    frozenset({"documents", "spec"}),
+    frozenset({"documents", "screen", "spec"}),
     frozenset({"catalog", "profiles", "records", "benchmarks", "inside", "formatting", "progress", "download", "slimming"}),
     frozenset({"plan", "analysis", "hardware", "datasets", "weights", "models", "training", "svg", "messages", "speed_table"}),
     frozenset({"cell", "probe", "workers", "figures", "evidence", "headline", "histories", "report_files"}),

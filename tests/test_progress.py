@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from repro.progress import Clock, CountingDisplay, LiveDisplay, PlainDisplay, duration_words, eta_words, make_display, shortened
+from repro.screen import Screen
 
 LONG_ID = "my-very-long-data-set.n1197.resnet_micro.glyphs-64000.micro-finetune-with-a-long-name.s5"
 
@@ -26,7 +27,7 @@ def test_a_plain_display_writes_one_numbered_line_a_cell() -> None:
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_every_bar_stays_on_one_line_with_its_numbers(width: int) -> None:
     console = Console(file=io.StringIO(), width=width, force_terminal=True)
-    display = LiveDisplay(26, console)
+    display = LiveDisplay(26, Screen(console))
     try:
         display.started(0, LONG_ID, 40)
         display.started(1, "[red]short", 1000)
@@ -58,7 +59,7 @@ def without_escapes(line: str) -> str:
 
 def test_the_lines_of_ended_cells_stay_whole_above_the_bars() -> None:
     file = io.StringIO()
-    display = LiveDisplay(2, Console(file=file, width=80, force_terminal=True))
+    display = LiveDisplay(2, Screen(Console(file=file, width=80, force_terminal=True)))
     display.started(0, LONG_ID, 40)
     display.ended(0, f"{LONG_ID}  FAILED: [why] a long reason", 0.0)
     display.close()
@@ -66,13 +67,13 @@ def test_the_lines_of_ended_cells_stay_whole_above_the_bars() -> None:
 
 
 def test_a_pipe_gets_the_plain_display(capsys: pytest.CaptureFixture[str]) -> None:
-    assert isinstance(make_display(3, print), PlainDisplay)
+    assert isinstance(make_display(3, print, Screen()), PlainDisplay)
 
 
 def test_a_count_says_a_line_each_tenth_in_a_pipe_once_it_takes_long() -> None:
     lines: list[str] = []
     now_s = 0.0
-    display = CountingDisplay(lines.append, console=Console(file=io.StringIO()), now_s=lambda: now_s)
+    display = CountingDisplay(lines.append, Screen(Console(file=io.StringIO())), now_s=lambda: now_s)
     for done in range(0, 1001, 100):
         display.show("short work", done, 1000)
     assert lines == []
@@ -89,7 +90,8 @@ def test_a_count_is_a_bar_in_a_terminal_and_leaves_nothing() -> None:
     file = io.StringIO()
     lines: list[str] = []
     now_s = 0.0
-    display = CountingDisplay(lines.append, console=Console(file=file, width=100, force_terminal=True), now_s=lambda: now_s)
+    screen = Screen(Console(file=file, width=100, force_terminal=True))
+    display = CountingDisplay(lines.append, screen, now_s=lambda: now_s)
     display.show("[a] decoding", 0, 1000)
     assert file.getvalue() == ""
     now_s = 2.0

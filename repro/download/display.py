@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Column
-from rich.text import Text
+
+from repro.screen import Screen
 
 BAR_WIDTH = 14
 PLAIN_STEP_FRACTION = 0.1
@@ -134,7 +134,8 @@ class PlainTransfers:
 class LiveTransfers:
     """A bar for each file that is arriving, below the lines of those that have ended."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
         # Only the name may shrink, so that every bar stays on one line.
         self._progress = Progress(
             TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
@@ -142,7 +143,7 @@ class LiveTransfers:
             DownloadColumn(table_column=Column(no_wrap=True, justify="right")),
             TransferSpeedColumn(table_column=Column(no_wrap=True, justify="right")),
             TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
-            console=console or Console(stderr=True),
+            console=screen.console,
             expand=True,
         )
         self._lock = threading.RLock()
@@ -151,7 +152,7 @@ class LiveTransfers:
     def started(self, name: str, total_bytes: int | None, done_bytes: int) -> None:
         """A new bar."""
         with self._lock:
-            self._progress.start()  # not before: an empty display would leave an empty line
+            self._screen.show(self._progress)  # not before: an empty display would leave an empty line
             self._bars[name] = self._progress.add_task(name, total=total_bytes, completed=done_bytes)
 
     def advanced(self, name: str, num_bytes: int) -> None:
@@ -177,22 +178,22 @@ class LiveTransfers:
 
     def say(self, line: str) -> None:
         """The line, above the bars."""
-        self._progress.console.print(Text(line), soft_wrap=True)
+        self._screen.say(line)
 
     def close(self) -> None:
         """Stop drawing."""
         with self._lock:
             for name in list(self._bars):
                 self._drop(name)
-            self._progress.stop()
+            self._screen.hide(self._progress)
 
     def _drop(self, name: str) -> None:
         self._progress.remove_task(self._bars.pop(name))
 
 
-def make_transfer_display(say: Callable[[str], None]) -> TransferDisplay:
+def make_transfer_display(say: Callable[[str], None], screen: Screen) -> TransferDisplay:
     """Live in a terminal, plain otherwise."""
-    return LiveTransfers() if sys.stderr.isatty() else PlainTransfers(say)
+    return LiveTransfers(screen) if sys.stderr.isatty() else PlainTransfers(say)
 
 
 def size_words(num_bytes: float) -> str:

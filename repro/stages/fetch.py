@@ -274,7 +274,7 @@ def _downloader(context: Context) -> Iterator[Downloader | None]:
     if context.offline:
         yield None
         return
-    display = make_transfer_display(context.say)
+    display = make_transfer_display(context.say, context.screen)
     try:
         with Downloader(display=display, patience=Patience.from_environment()) as downloader:
             yield downloader
@@ -284,7 +284,7 @@ def _downloader(context: Context) -> Iterator[Downloader | None]:
 
 @contextmanager
 def _progress(context: Context) -> Iterator[Callable[[str, int, int], None]]:
-    display = CountingDisplay(context.say)
+    display = CountingDisplay(context.say, context.screen)
     try:
         yield display.show
     finally:

@@ -51,7 +51,7 @@ def run(context: Context, *, seed_done: Callable[[int], None]) -> RunSummary:
             expected = replace(expected, sharing=replace(expected.sharing, alone=alone))
             context.say(expected.line())
             workers.resize(min(expected.num_workers, len(waiting)))
-            display = make_display(len(waiting), context.say)
+            display = make_display(len(waiting), context.say, context.screen)
             try:
                 ids = [entry.cell.id for entry in waiting]
                 entries = Sweep(context, entries, ids, workers, display, expected, seed_done).until_done()

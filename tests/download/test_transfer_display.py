@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from repro.download import LiveTransfers, PlainTransfers, make_transfer_display, size_words
+from repro.screen import Screen
 
 MB = 1_000_000
 
@@ -69,7 +70,7 @@ def test_plain_transfers_tell_resumption_restart_and_stop() -> None:
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_every_bar_stays_on_one_line(width: int) -> None:
     console = Console(file=io.StringIO(), width=width, force_terminal=True)
-    display = LiveTransfers(console)
+    display = LiveTransfers(Screen(console))
     try:
         display.started("[red]a-very-long-name-of-an-archive-that-someone-chose-cifar-10-binary.tar.gz", 999_900_000, 0)
         display.started("b.bin", None, 0)
@@ -93,7 +94,7 @@ def test_every_bar_stays_on_one_line(width: int) -> None:
 
 def test_live_transfers_leave_a_line_for_what_is_complete() -> None:
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
-    display = LiveTransfers(console)
+    display = LiveTransfers(Screen(console))
     display.say("a note [not markup]")
     display.started("a", 2 * MB, MB)
     display.advanced("a", MB)
@@ -110,9 +111,9 @@ def test_live_transfers_leave_a_line_for_what_is_complete() -> None:
 
 def test_the_display_follows_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", io.StringIO())
-    assert isinstance(make_transfer_display(print), PlainTransfers)
+    assert isinstance(make_transfer_display(print, Screen()), PlainTransfers)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    display = make_transfer_display(print)
+    display = make_transfer_display(print, Screen())
     assert isinstance(display, LiveTransfers)
     display.close()
 

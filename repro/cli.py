@@ -89,14 +89,7 @@ def all_stages(
             checked = narration.check(context)
             if checked.failed:
                 raise typer.Exit(ExitCode.ERROR)
-            fetched = narration.fetch(context)
-            problems = list(fetched.problems.values())
-            if problems and not fetched.fetched:
-                narration.warn_of(context, problems[1:])
-                raise problems[0]
-            # The others' cells go on; those without data are told again at the end, and make the exit code 3.
-            narration.warn_of(context, problems)
-            summary = narration.run(context, renew=True)
+            summary = narration.fetch_and_run(context)
         report = narration.report(context)
     _out(report if as_json else report["html"], as_json=as_json)
     _exit_after(summary)

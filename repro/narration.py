@@ -7,8 +7,10 @@ import contextlib
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from repro.arrivals import Arrivals
 from repro.benchmarks import Benchmark, BenchRow
 from repro.container import find_container
 from repro.context import Context
@@ -20,7 +22,7 @@ from repro.speed_table import speed_text
 from repro.stages.bench import bench as bench_stage
 from repro.stages.check import CheckResult, Level
 from repro.stages.check import check as check_stage
-from repro.stages.fetch import FetchSummary
+from repro.stages.fetch import Fetch, Fetched, FetchedWeights, FetchSummary
 from repro.stages.fetch import fetch as fetch_stage
 from repro.stages.run import RunSummary
 from repro.stages.run import run as run_stage
@@ -86,16 +88,54 @@ def check(context: Context) -> CheckResult:
 
 
 def fetch(context: Context) -> FetchSummary:
-    """Tell what is there; problems are left to the caller, who knows which of them ends the command."""
-    summary = fetch_stage(context)
-    for row in summary.fetched:
-        context.say(
-            f"data {row.name}: {row.num_train} training and {row.num_test} test images, digest {row.content_sha256[:12]}"
-        )
-    for weights in summary.weights:
-        size = f"{weights.num_parameters / 1e6:,.1f} million parameters"
-        context.say(f"weights {weights.name}: {size}, sha256 {weights.sha256[:12]}, from {weights.source}")
-    return summary
+    """Tell what is there, as it comes; problems are left to the caller, who knows which of them ends the command."""
+    return fetch_stage(context, lambda _name, what: _tell_arrival(context, what))
+
+
+def _tell_arrival(context: Context, what: Fetched | FetchedWeights) -> None:
+    if isinstance(what, Fetched):
+        digest = what.content_sha256[:12]
+        context.say(f"data {what.name}: {what.num_train} training and {what.num_test} test images, digest {digest}")
+    else:
+        size = f"{what.num_parameters / 1e6:,.1f} million parameters"
+        context.say(f"weights {what.name}: {size}, sha256 {what.sha256[:12]}, from {what.source}")
+
+
+def fetch_and_run(context: Context) -> RunSummary:
+    """Fetch, and run the cells that have what they need meanwhile; the report is renewed after each seed.
+
+    What cannot be had is warned of, costs its own cells, and is told again at the end. Raises as both stages do, and why the
+    first data set cannot be had where none can.
+    """
+    arrivals = Arrivals()
+
+    def arrived(name: str, what: Fetched | FetchedWeights) -> None:
+        _tell_arrival(context, what)
+        arrivals.arrived(name)
+
+    # A context of its own for the thread: each looks up facts when it must.
+    fetching = Fetch(replace(context), arrived)
+
+    def bring_the_rest() -> None:
+        fetching.rest()
+        if (ended := fetching.summary()).fetched:
+            warn_of(context, list(ended.problems.values()))
+
+    fetching.at_hand()
+    with contextlib.ExitStack() as beside:
+        if context.force or not fetching.missing:
+            # With --force cells must not start from what lies in the home, for it is made anew.
+            bring_the_rest()
+        else:
+            beside.enter_context(arrivals.of(fetching.missing, work=bring_the_rest, stop=fetching.stop))
+        while not (coming := arrivals.coming()).is_over and not fetching.summary().fetched:
+            arrivals.wait(coming)
+        found = fetching.summary()
+        if found.problems and not found.fetched:
+            problems = list(found.problems.values())
+            warn_of(context, problems[1:])
+            raise problems[0]
+        return run(context, renew=True, arrivals=arrivals)
 
 
 def warn_of(context: Context, problems: Sequence[ReproError]) -> None:
@@ -105,10 +145,10 @@ def warn_of(context: Context, problems: Sequence[ReproError]) -> None:
         context.say(f"  what to do: {problem.remedy}")
 
 
-def run(context: Context, *, renew: bool) -> RunSummary:
+def run(context: Context, *, renew: bool, arrivals: Arrivals | None = None) -> RunSummary:
     """Tell how many cells ended how; with `renew` the report is renewed after each seed."""
     with ReportRenewal(context, enabled=renew) as renewal:
-        summary = run_stage(context, seed_done=renewal.start)
+        summary = run_stage(context, seed_done=renewal.start, arrivals=arrivals)
     context.say(f"cells: {summary.num_done} done, {summary.num_failed} failed, {summary.num_blocked} blocked or without data")
     return summary
 

@@ -4,7 +4,7 @@ A cell's exception becomes its `failure.json` and the sweep goes on; only what e
 stops it. Must not know how a cell trains or what its numbers mean. Read `Sweep.until_done` first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -37,7 +37,13 @@ class Sweep:
         display: Display,
         expected: Forecast,
         seed_done: Callable[[int], None],
+        *,
+        later: Sequence[str] = (),
+        has_more: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`later` are cells whose data are on their way, for another sweep. `has_more` is asked now and then whether some have
+        come: this sweep then ends before the next seed's cells, and leaves them waiting. What it raises ends the sweep.
+        """
         self.context = context
         self.device = context.device
         self.sharing = expected.sharing
@@ -48,15 +54,23 @@ class Sweep:
         self.commit = source_commit()
         self.entries = {entry.cell.id: entry for entry in entries}
         self.waiting = waiting
+        self.later = later
+        self.has_more = has_more
+        self.seed: int | None = None
+        self.is_cut = False
         self.rates: dict[str, tuple[float, Choice | None]] = {}
         self.running: dict[int, str] = {}
-        shares = {cell_id: float(self.sharing.share(self.entries[cell_id].cell)) for cell_id in waiting}
+        shares = {cell_id: float(self.sharing.share(self.entries[cell_id].cell)) for cell_id in (*waiting, *later)}
         self.clock = Clock(expected.cell_s, shares)
 
     def until_done(self) -> list[PlannedCell]:
-        """Run everything that waits; the entries with their new states, in their old order."""
+        """Run everything that waits, or what comes before the next seed.
+
+        Returns the entries with their new states, in their old order.
+        """
         self._fill()
-        while self.running or self.waiting:
+        while self.running or (self.waiting and not self.is_cut):
+            self.has_more()
             found = self.workers.next_event(TICK_S)
             if found is not None:
                 slot, event = found
@@ -80,6 +94,12 @@ class Sweep:
         while (slot := self._free_slot()) is not None and (cell_id := self._next_ready()) is not None:
             if not self._has_room(cell_id):
                 break
+            seed = self.entries[cell_id].cell.seed
+            # Between two seeds only: the workers run empty before others can be timed, which is worth an order of seeds.
+            if self.is_cut or (seed != self.seed and self.seed is not None and self.has_more()):
+                self.is_cut = True
+                break
+            self.seed = seed
             self.waiting.remove(cell_id)
             self._start(slot, cell_id)
 
@@ -254,6 +274,6 @@ class Sweep:
         self.clock.ended(cell_id)
         self.display.ended(slot, line, self.clock.eta_s())
         seed = self.entries[cell_id].cell.seed
-        unfinished = [*self.waiting, *self.running.values()]
+        unfinished = [*self.waiting, *self.running.values(), *self.later]
         if all(self.entries[other].cell.seed != seed for other in unfinished) and unfinished:
             self.seed_done(seed)

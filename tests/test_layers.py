@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"timing"}),
     frozenset({"forecast", "bench", "page", "reckoning"}),
     frozenset({"context", "rendering", "verification"}),
-    frozenset({"sweep"}),
+    frozenset({"sweep", "fetching", "arrivals"}),
     frozenset({"stages", "worker", "renewal"}),
     frozenset({"narration"}),
     frozenset({"cli", "__main__"}),

@@ -10,7 +10,7 @@ import spine
 from toy_cells import GPU
 
 from repro.context import Context
-from repro.errors import OutOfMemory
+from repro.errors import DiskFull, OutOfMemory
 from repro.forecast import make_forecast
 from repro.messages import Failed, Job
 from repro.plan import PlannedCell
@@ -88,6 +88,53 @@ def swept(
     ids = [entry.cell.id for entry in entries]
     display = PlainDisplay(len(ids), lambda line: None)
     return Sweep(context, entries, ids, workers, display, expected, lambda seed: None).until_done()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("come_after", [0, 1, 2])
+def test_what_comes_is_taken_in_between_two_seeds(study: tuple[Context, list[PlannedCell]], come_after: int) -> None:
+    context, entries = study
+    seeds = [entry.cell.seed for entry in entries]
+    assert seeds == sorted(seeds)
+    assert len(set(seeds)) == 2
+    workers = Workers(2)
+    sharing = sharing_of(entries, tiny_vit=2, tiny_cnn=2)
+    expected = make_forecast(entries, {}, sharing=sharing, source="here")
+    ids = [entry.cell.id for entry in entries]
+    sweep = Sweep(
+        context,
+        entries,
+        list(ids),
+        workers,  # type: ignore[arg-type]
+        PlainDisplay(len(ids), lambda line: None),
+        expected,
+        lambda seed: None,
+        has_more=lambda: len(workers.jobs) >= come_after,
+    )
+    ended = sweep.until_done()
+    first = seeds.count(seeds[0])
+    assert [job.cell.id for job in workers.jobs] == ids[:first], "a seed is finished before"
+    assert sweep.waiting == ids[first:]
+    assert [entry.status for entry in ended] == [CellStatus.FAILED] * first + [CellStatus.PENDING] * (len(ids) - first)
+
+
+def test_what_ends_the_fetch_ends_the_sweep(study: tuple[Context, list[PlannedCell]]) -> None:
+    context, entries = study
+    full, workers = DiskFull("No space left.", remedy="Free some."), Workers(1)
+    sharing = sharing_of(entries, tiny_vit=1, tiny_cnn=1)
+
+    def has_more() -> bool:
+        if len(workers.jobs) == 2:
+            raise full
+        return False
+
+    ids = [entry.cell.id for entry in entries]
+    expected = make_forecast(entries, {}, sharing=sharing, source="here")
+    display = PlainDisplay(len(ids), lambda line: None)
+    sweep = Sweep(context, entries, ids, workers, display, expected, lambda seed: None, has_more=has_more)  # type: ignore[arg-type]
+    with pytest.raises(DiskFull) as raised:
+        sweep.until_done()
+    assert raised.value is full
+    assert len(workers.jobs) == 2
 
 
 @pytest.mark.parametrize("picks", [min, max, lambda slots: slots[len(slots) // 2]])

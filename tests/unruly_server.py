@@ -65,6 +65,8 @@ class Manner:
     """So many bytes at a time, with a pause of so many seconds after each."""
     gate: threading.Barrier | None = None
     """Waits for the others before it answers."""
+    opened: threading.Event | None = None
+    """Waits for it before it answers."""
 
 
 class UnrulyServer:
@@ -149,6 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._status(404, None)
         if manner.gate is not None:
             manner.gate.wait(HANG_LIMIT_S)
+        if manner.opened is not None:
+            manner.opened.wait(HANG_LIMIT_S)
         if number < len(manner.statuses):
             return self._status(manner.statuses[number], manner.retry_after)
         if manner.status_always is not None:

@@ -35,7 +35,7 @@ HTML = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """No long waits: the servers here answer at once or not at all."""
     patience = Patience(connect_s=1, read_s=0.5, attempts=3, first_wait_s=0.01, longest_wait_s=0.05)
-    monkeypatch.setattr("repro.stages.fetch.Patience.from_environment", lambda: patience)
+    monkeypatch.setattr("repro.fetching.surroundings.Patience.from_environment", lambda: patience)
 
 
 @pytest.fixture
@@ -380,7 +380,7 @@ def test_a_full_disk_is_told_before_anything_is_fetched(
     server: UnrulyServer, pinned: Pinned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile, *_ = pinned
-    monkeypatch.setattr("repro.stages.fetch.free_disk_bytes", lambda workspace: 1000)
+    monkeypatch.setattr("repro.fetching.surroundings.free_disk_bytes", lambda workspace: 1000)
     with pytest.raises(DiskFull, match="MB are free at"):
         fetched(profile, tmp_path / "home")
     assert not server.requests

@@ -39,7 +39,7 @@ REVISION = "a" * 40
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No long waits, for the servers here answer at once or not at all; no tokens, no mirrors."""
     patience = Patience(connect_s=1, read_s=2, attempts=3, first_wait_s=0.01, longest_wait_s=0.05)
-    monkeypatch.setattr("repro.stages.fetch.Patience.from_environment", lambda: patience)
+    monkeypatch.setattr("repro.fetching.surroundings.Patience.from_environment", lambda: patience)
     for name in ("HF_TOKEN", "VITREPRO_HUGGINGFACE_URL", "VITREPRO_PYTORCH_URL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -406,7 +406,7 @@ def test_a_full_disk_is_told_before_anything_is_fetched(
     content = as_safetensors(tmp_path, VIT)
     hub.serve(hub_path(VIT), content)
     profile = write_profile(tmp_path, checkpoint_text(VIT, hub_path(VIT), content=content), [VIT])
-    monkeypatch.setattr("repro.stages.fetch.free_disk_bytes", lambda workspace: len(content) - 1)
+    monkeypatch.setattr("repro.fetching.surroundings.free_disk_bytes", lambda workspace: len(content) - 1)
     with pytest.raises(DiskFull, match="MB must be downloaded"):
         fetched(profile, tmp_path / "home")
     assert not hub.requests

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from functools import partial
 from pathlib import Path
 
 import mirror
@@ -207,8 +208,8 @@ def test_normalising_is_what_torchvision_does() -> None:
     ("limit_bytes", "clock", "expected"),
     [
         (0, [0.0, 30.0, 70.0, 71.0, 100.0, 131.0, 132.0], [2, 4]),
-        # A write takes 10 ms, so that the next one is due after 2 s; then one takes a second, and a minute is enough.
-        (10**9, [0.0, 1.0, 1.01, 3.0, 3.02, 4.02, 64.1, 64.2], [1, 3, 4]),
+        # A write takes 10 ms, so that the next one is due after 4 s; then one takes a second, and a minute is enough.
+        (10**9, [0.0, 1.0, 1.01, 5.0, 5.02, 6.02, 66.1, 66.2], [1, 3, 4]),
     ],
     ids=["large", "small"],
 )
@@ -219,10 +220,16 @@ def test_states_take_little_of_the_time_and_are_a_minute_old_at_most(
     monkeypatch.setattr("repro.cell.files.LARGE_WEIGHTS_BYTES", limit_bytes)
     kept: list[int] = []
     monkeypatch.setattr("repro.cell.files.save_state", lambda path, state, fingerprint: kept.append(state["step"]))
-    keep = StateKeeper(tmp_path / "last.pt", "f")
+    keep = StateKeeper(tmp_path / "last.pt", "f", torch.nn.Linear(2, 1))
+    made: list[int] = []
+
+    def make(step: int) -> dict[str, int]:
+        made.append(step)
+        return {"step": step}
+
     for step in (1, 2, 3, 4):
-        keep({"step": step, "model": {"w": torch.zeros(4)}})
-    assert kept == expected
+        keep(partial(make, step))
+    assert kept == made == expected, "what is left is not made either"
     assert clock == []
 
 

@@ -143,7 +143,7 @@ def train_toy(
         order_seed=1,
         augmentation_seed=augmentation_seed,
         state=state,
-        save=lambda new: kept.append(copy.deepcopy(new)),
+        save=lambda make_state: kept.append(copy.deepcopy(make_state())),
         progress=lambda step, row: None,
         head=toy_head(model) if recipe.is_probe else None,
         micro_batch=micro_batch,

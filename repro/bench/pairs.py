@@ -61,10 +61,15 @@ class Runs:
 
     def keeper(self) -> StateKeeper:
         """What keeps the state of one training."""
-        return StateKeeper(self._state_path, fingerprint="bench")
+        return StateKeeper(self._state_path, "bench", self.setting.start.model)
 
     def run(
-        self, *, steps: int, most_images: int, save: Callable[[dict[str, Any]], None], progress: Callable[[int, EpochRow], None]
+        self,
+        *,
+        steps: int,
+        most_images: int,
+        save: Callable[[Callable[[], dict[str, Any]]], None],
+        progress: Callable[[int, EpochRow], None],
     ) -> None:
         """Train for so many steps on the first `most_images` images of the subset."""
         setting = self.setting

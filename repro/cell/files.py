@@ -29,8 +29,8 @@ LARGE_WEIGHTS_BYTES = 64 * 2**20
 """From here on a state is large, and its first one waits too."""
 STATE_EVERY_S = 60.0
 """What a kill may cost at most, beside the interval that it falls into."""
-STATE_PART = 200
-"""One part in so many of the time may go into states, where they are not that old: half a per cent."""
+STATE_PART = 400
+"""One part in so many of the time may go into states, where they are not that old: a quarter of a per cent."""
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "matplotlib", "pillow")
 """Packages whose versions can change numbers."""
 
@@ -64,27 +64,27 @@ class Log:
 
 
 class StateKeeper:
-    """Keeps what a killed cell goes on from: the first state that it is given, and then as many as half a per cent of the time
-    suffices for, or one a minute; of a large model one a minute.
+    """Keeps what a killed cell goes on from: the first state that it is given, and then as many as a quarter of a per cent of
+    the time suffices for, or one a minute; of a large model one a minute.
 
     ViT-B's state has 0.7 GB; written after every interval of a short run it would take longer than the training. On a GPU that
     makes an interval in a second, so it is with 0.1 GB.
     """
 
-    def __init__(self, path: Path, fingerprint: str) -> None:
+    def __init__(self, path: Path, fingerprint: str, model: nn.Module) -> None:
         self._path = path
         self._fingerprint = fingerprint
+        self._is_large = sum(tensor.nbytes for tensor in model.state_dict().values()) > LARGE_WEIGHTS_BYTES
         self._written_at = time.monotonic()
         self._writing_s = 0.0
 
-    def __call__(self, state: dict[str, Any]) -> None:
-        """Write the state, or leave it."""
-        is_large = sum(tensor.nbytes for tensor in state["model"].values()) > LARGE_WEIGHTS_BYTES
-        due_after_s = STATE_EVERY_S if is_large else min(STATE_EVERY_S, STATE_PART * self._writing_s)
+    def __call__(self, make_state: Callable[[], dict[str, Any]]) -> None:
+        """Make the state and write it, or leave it."""
+        due_after_s = STATE_EVERY_S if self._is_large else min(STATE_EVERY_S, STATE_PART * self._writing_s)
         started_at = time.monotonic()
         if started_at - self._written_at < due_after_s:
             return
-        save_state(self._path, state, fingerprint=self._fingerprint)
+        save_state(self._path, make_state(), fingerprint=self._fingerprint)
         self._written_at = time.monotonic()
         self._writing_s = self._written_at - started_at
 

@@ -131,7 +131,7 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
                     augmentation_seed=seeds["augmentation"],
                     forward=steps.forward,
                     state=state,
-                    save=StateKeeper(folder / LAST, job.fingerprint),
+                    save=StateKeeper(folder / LAST, job.fingerprint, model),
                     progress=follower(log, progress),
                 )
         except TrainingDiverged as error:

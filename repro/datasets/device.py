@@ -112,7 +112,7 @@ class DeviceImages(PartImages):
     def batch(self, positions_B: Tensor) -> tuple[Tensor, Tensor]:
         """As `PartImages.batch`; positions may lie on any device."""
         positions_B = positions_B.to(self._device, non_blocking=True)
-        return self._as_grey_values(self._x_NHWC[positions_B]), self._labels_N[positions_B]
+        return self._as_grey_values(self._x_NHWC.index_select(0, positions_B)), self._labels_N.index_select(0, positions_B)
 
     def prefetch(self, positions_B: Tensor) -> None:
         """Nothing: the images are there."""

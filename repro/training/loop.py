@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ def train(
     order_seed: int,
     augmentation_seed: int,
     state: dict[str, Any] | None,
-    save: Callable[[dict[str, Any]], None],
+    save: Callable[[Callable[[], dict[str, Any]]], None],
     progress: Callable[[int, EpochRow], None],
     head: nn.Module | None = None,
     micro_batch: int | None = None,
@@ -67,9 +68,9 @@ def train(
 
     `head` is the part of the model that a recipe trains alone, None where everything is trained. `micro_batch` images go
     through the model at once, None: the whole batch. `forward` is what the steps call in the model's place, where it is
-    compiled; all else is done with the model itself. `state` is what `save` was last given, or None to start; a continued run
-    ends bitwise as an undisturbed one on the CPU. `progress` is called with the steps done and the newest row after each
-    interval. Raises TrainingDiverged, naming the step.
+    compiled; all else is done with the model itself. After each interval `save` is given what makes the state of that moment,
+    and may leave it; `state` is one of these, or None to start: a continued run ends bitwise as an undisturbed one on the CPU.
+    `progress` is called with the steps done and the newest row after each interval. Raises TrainingDiverged, naming the step.
     """
     assert (head is not None) == (recipe.trains == "head")
     assert data.image_size == recipe.image_size, "what is evaluated has the size of what is trained on"
@@ -90,11 +91,11 @@ def train(
 
         started = time.perf_counter()
         upcoming = stream.indices(step)
+        enter_training_mode(model, head)
         while step < recipe.steps:
             first, last = step, min(step + interval, recipe.steps)
             # Kept as they come and put together once: a step of a small model is a few milliseconds.
             found: list[tuple[Tensor, Tensor]] = []
-            enter_training_mode(model, head)
             for step in range(first, last):
                 positions, upcoming = upcoming, stream.indices(step + 1)
                 found.append(
@@ -119,6 +120,7 @@ def train(
 
             dev = evaluate_dev(model, data, precision)
             if dev is not None:
+                enter_training_mode(model, head)
                 if not math.isfinite(dev.loss):
                     raise TrainingDiverged(f"The dev loss became {dev.loss} after step {step}.", remedy=LOWER_THE_RATE)
                 # A tie goes to the later weights: a small dev split has many, and the schedule ends where it means to.
@@ -137,16 +139,7 @@ def train(
                     elapsed_s=elapsed_before + time.perf_counter() - started,
                 )
             )
-            save(
-                {
-                    "step": step,
-                    "elapsed_s": rows[-1].elapsed_s,
-                    "best": best,
-                    "rows": [row.model_dump_json() for row in rows],
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                }
-            )
+            save(partial(_state, step=step, best=best, rows=rows, model=model, optimizer=optimizer))
             progress(step, rows[-1])
 
     chosen = best if recipe.select == "best_dev" else None
@@ -159,6 +152,20 @@ def train(
         dev_accuracy=chosen["accuracy"] if chosen is not None else rows[-1].dev_accuracy,
         resumed_from_step=resumed_from_step,
     )
+
+
+def _state(
+    *, step: int, best: dict[str, Any] | None, rows: list[EpochRow], model: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """What a run goes on from; tensors are the live ones."""
+    return {
+        "step": step,
+        "elapsed_s": rows[-1].elapsed_s,
+        "best": best,
+        "rows": [row.model_dump_json() for row in rows],
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
 
 
 def logging_interval(recipe: Recipe, *, num_images: int) -> int:

@@ -38,15 +38,18 @@ class BatchStream:
 
     def indices(self, step: int) -> torch.Tensor:
         """Positions int64 (batch_size,) of the images of step `step`, counted from 0."""
-        parts: list[torch.Tensor] = []
         position, missing = step * self.batch_size, self.batch_size
+        number, offset = divmod(position, self.num_images)
+        if offset + missing <= self.num_images:
+            return self._permutation(number)[offset : offset + missing]
+        parts: list[torch.Tensor] = []
         while missing:
             number, offset = divmod(position, self.num_images)
             taken = self._permutation(number)[offset : offset + missing]
             parts.append(taken)
             position += len(taken)
             missing -= len(taken)
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+        return torch.cat(parts)
 
     def _permutation(self, number: int) -> torch.Tensor:
         if number != self._pass:

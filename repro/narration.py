@@ -16,7 +16,7 @@ from repro.container import find_container
 from repro.context import Context
 from repro.errors import Interrupted, ReproError
 from repro.formatting import percent
-from repro.progress import eta_words
+from repro.progress import duration_words, eta_words
 from repro.renewal import ReportRenewal
 from repro.speed_table import speed_text
 from repro.stages.bench import bench as bench_stage
@@ -150,6 +150,9 @@ def run(context: Context, *, renew: bool, arrivals: Arrivals | None = None) -> R
     with ReportRenewal(context, enabled=renew) as renewal:
         summary = run_stage(context, seed_done=renewal.start, arrivals=arrivals)
     context.say(f"cells: {summary.num_done} done, {summary.num_failed} failed, {summary.num_blocked} blocked or without data")
+    if summary.busy_share is not None:
+        device = "GPU" if context.device.device == "cuda" else "workers"
+        context.say(f"{device} busy with cells {percent(summary.busy_share)} of {duration_words(summary.wall_s)}")
     return summary
 
 

@@ -233,6 +233,39 @@ class Clock:
         return self._cell_s.get(cell_id, 0.0) * self._shares[cell_id]
 
 
+class Occupancy:
+    """How much of the device a run has kept busy, from the start of its first cell to the end of its last."""
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._began_s: dict[str, float] = {}
+        self._first_s: float | None = None
+        self._last_s = 0.0
+        self._busy_s = 0.0
+
+    def started(self, cell_id: str) -> None:
+        """A worker has been given the cell."""
+        self._began_s[cell_id] = self._now_s()
+        if self._first_s is None:
+            self._first_s = self._began_s[cell_id]
+
+    def ended(self, cell_id: str, part: float, cell_s: float | None = None) -> None:
+        """The cell has ended, which took such a part of the device for so many seconds, as it tells, or since it was given."""
+        self._last_s = self._now_s()
+        began_s = self._began_s.pop(cell_id)
+        self._busy_s += part * (self._last_s - began_s if cell_s is None else cell_s)
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds from the first start to the last end; what is fetched meanwhile and worker processes that start count."""
+        return max(0.0, self._last_s - self._first_s) if self._first_s is not None else 0.0
+
+    @property
+    def busy_share(self) -> float | None:
+        """The share of the device that was busy, 0 … 1; None where nothing has ended."""
+        return min(1.0, self._busy_s / self.wall_s) if self.wall_s > 0 else None
+
+
 def make_display(num_cells: int, say: Callable[[str], None], screen: Screen) -> Display:
     """Live in a terminal, plain otherwise."""
     return LiveDisplay(num_cells, screen) if sys.stderr.isatty() else PlainDisplay(num_cells, say)

@@ -15,7 +15,7 @@ from repro.hardware import lost_gpu
 from repro.inside import is_looked_into
 from repro.messages import Done, Failed, Job, Progress, Weights
 from repro.plan import STOPPED, PlannedCell, blocked_by, chosen_rate
-from repro.progress import Clock, Display
+from repro.progress import Clock, Display, Occupancy
 from repro.records import FAILURE, LAST, RECORD, CellStatus, Choice, Failure, read_record, write_failure
 from repro.timing import AtOnce, Compiling, step_key
 from repro.workers import Died, Workers
@@ -40,6 +40,7 @@ class Sweep:
         *,
         later: Sequence[str] = (),
         has_more: Callable[[], bool] = lambda: False,
+        occupancy: Occupancy | None = None,
     ) -> None:
         """`later` are cells whose data are on their way, for another sweep. `has_more` is asked now and then whether some have
         come: this sweep then ends before the next seed's cells, and leaves them waiting. What it raises ends the sweep.
@@ -56,6 +57,7 @@ class Sweep:
         self.waiting = waiting
         self.later = later
         self.has_more = has_more
+        self.occupancy = occupancy or Occupancy()
         self.seed: int | None = None
         self.is_cut = False
         self.rates: dict[str, tuple[float, Choice | None]] = {}
@@ -111,6 +113,9 @@ class Sweep:
         cells = [self.entries[one].cell for one in (*self.running.values(), cell_id)]
         return sum(self.sharing.share(cell) for cell in cells) <= 1
 
+    def _part(self, cell_id: str) -> float:
+        return float(self.sharing.share(self.entries[cell_id].cell))
+
     def _next_ready(self) -> str | None:
         """The first waiting cell that may start now; what cannot start any more is blocked on the way."""
         for cell_id in list(self.waiting):
@@ -147,6 +152,7 @@ class Sweep:
         at_once, compiling = self.sharing.of(entry.cell), self.compiling.get(step_key(entry.cell))
         self.running[slot] = cell_id
         self.clock.started(cell_id)
+        self.occupancy.started(cell_id)
         self.display.started(slot, cell_id, entry.cell.recipe.steps)
         self.workers.order(
             slot,
@@ -208,6 +214,7 @@ class Sweep:
         self.entries[cell_id] = replace(entry, status=CellStatus.DONE, reason="", record=record)
         if record is not None and record.resumed_from_step is None:
             self.clock.learn(cell_id, event.total_s)
+        self.occupancy.ended(cell_id, self._part(cell_id), event.total_s)
         found = "diverged"
         if event.test_accuracy is not None:
             found = f"test accuracy {event.test_accuracy:.3f}"
@@ -222,6 +229,7 @@ class Sweep:
         if event.stops_the_run:
             raise DiskFull(event.message, remedy=event.remedy)
         self._require_gpu(cell_id, event.message)
+        self.occupancy.ended(cell_id, self._part(cell_id))
         remedy = event.remedy
         if event.error == OutOfMemory.__name__ and self._shares_gpu(cell_id):
             remedy = "It shared the GPU with other cells: run again, and it is tried alone."
@@ -238,6 +246,7 @@ class Sweep:
         self.workers.replace(slot)
         if cell_id is None:
             return
+        self.occupancy.ended(cell_id, self._part(cell_id))
         remedy = "Run again: it resumes where it was; if it dies again, look for an out-of-memory kill in the system log."
         self._record_failure(cell_id, "WorkerDied", message, remedy, "")
         self._ended(slot, cell_id, f"{cell_id}  FAILED: {message} {remedy}")

@@ -6,7 +6,17 @@ import re
 import pytest
 from rich.console import Console
 
-from repro.progress import Clock, CountingDisplay, LiveDisplay, PlainDisplay, duration_words, eta_words, make_display, shortened
+from repro.progress import (
+    Clock,
+    CountingDisplay,
+    LiveDisplay,
+    Occupancy,
+    PlainDisplay,
+    duration_words,
+    eta_words,
+    make_display,
+    shortened,
+)
 from repro.screen import Screen
 
 LONG_ID = "my-very-long-data-set.n1197.resnet_micro.glyphs-64000.micro-finetune-with-a-long-name.s5"
@@ -103,6 +113,24 @@ def test_a_count_is_a_bar_in_a_terminal_and_leaves_nothing() -> None:
     display.close()
     assert "writing" not in file.getvalue(), "another count begins quietly"
     assert lines == []
+
+
+def test_what_was_busy_is_counted_in_parts_of_the_device() -> None:
+    now_s = 100.0
+    occupancy = Occupancy(lambda: now_s)
+    assert (occupancy.busy_share, occupancy.wall_s) == (None, 0.0)
+    occupancy.started("a")
+    occupancy.started("b")
+    now_s = 110.0
+    occupancy.ended("a", 0.5, 8.0)
+    occupancy.ended("b", 0.5)
+    assert (occupancy.busy_share, occupancy.wall_s) == (0.9, 10.0)
+    # Half the device, after it has waited for data.
+    now_s = 115.0
+    occupancy.started("a")
+    now_s = 120.0
+    occupancy.ended("a", 0.5)
+    assert occupancy.busy_share == pytest.approx((9.0 + 2.5) / 20.0)
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ Must not know how a cell trains or what its numbers mean. Read `run` first, then
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from repro.arrivals import Arrivals, Coming
 from repro.context import Context
 from repro.errors import CorruptFile, OutOfMemory
 from repro.plan import Plan, PlannedCell
-from repro.progress import Display, make_display
+from repro.progress import Display, Occupancy, make_display
 from repro.records import FAILURE, WEIGHTS, CellStatus, check_file, read_failure, read_finished
 from repro.sweep import Sweep
 from repro.workers import Workers
@@ -31,6 +31,10 @@ class RunSummary:
     """Selected cells that could not be tried: what they need failed, or their data or weights are not there."""
     unfetched: tuple[str, ...]
     """Data sets and weights that must be fetched before all cells can be tried."""
+    busy_share: float | None = field(default=None, compare=False)
+    """Share of the device that cells kept busy, 0 … 1, from the first that started to the last that ended; None without any."""
+    wall_s: float = field(default=0.0, compare=False)
+    """Seconds between these two."""
 
 
 def run(context: Context, *, seed_done: Callable[[int], None], arrivals: Arrivals | None = None) -> RunSummary:
@@ -58,6 +62,8 @@ def run(context: Context, *, seed_done: Callable[[int], None], arrivals: Arrival
         num_failed=statuses.count(CellStatus.FAILED),
         num_blocked=statuses.count(CellStatus.BLOCKED) + statuses.count(CellStatus.UNFETCHED),
         unfetched=matrix.unfetched,
+        busy_share=matrix.occupancy.busy_share,
+        wall_s=matrix.occupancy.wall_s,
     )
 
 
@@ -82,6 +88,7 @@ class _Matrix:
         self.context = context
         self.entries: list[PlannedCell] = []
         self.unfetched: tuple[str, ...] = ()
+        self.occupancy = Occupancy()
         self._until_the_end = until_the_end
         self._workers: Workers | None = None
         self._display: Display | None = None
@@ -161,6 +168,7 @@ class _Matrix:
             seed_done,
             later=[entry.cell.id for entry in later],
             has_more=has_more,
+            occupancy=self.occupancy,
         )
         self.entries = sweep.until_done()
         tried = {entry.cell.id for entry in waiting} - set(sweep.waiting)

@@ -49,7 +49,7 @@ def graph_steps(
     images = rehearsal_images(data, recipe)
     whole = len(images.labels_B)
     if micro_batch is not None and micro_batch < whole:
-        # The gradients of the first part would be overwritten by those of the second.
+        # The gradients of the first part would be overwritten by those of the second: github.com/pytorch/pytorch/issues/181723.
         message = f"a batch goes through the model in parts ({micro_batch} of {whole} images), and CUDA graphs take it whole"
         raise StepsNotGraphed(message, remedy=REMEDY)
     with warnings.catch_warnings(), _stream_kept(precision):

@@ -65,13 +65,13 @@ class BenchCase(Spec):
     """Images of that cell's training subset."""
 
 
-class CompiledSpeed(Spec):
-    """What the bare step brings when it is compiled."""
+class WaySpeed(Spec):
+    """What the bare step brings when it is compiled, or goes through CUDA graphs."""
 
     ceiling_images_per_s: Blocks | None
-    """Images a second of the compiled step; None where it could not be measured."""
-    compile_s: float | None
-    """Seconds of compiling, to the end of the first step; less where the home held its code already."""
+    """Images a second of such a step; None where it could not be measured."""
+    ready_s: float | None
+    """Seconds of compiling or recording, to the end of the first step; less where the home held its code already."""
     problem: str
     """Why it could not be measured; empty where it was."""
 
@@ -109,8 +109,10 @@ class Speed(Spec):
     """Seconds from the start of building the model to the end of the first step: what a cell waits for, torch being loaded."""
     choices: tuple[Choice, ...]
     """What was chosen automatically, as records tell it."""
-    compiled: CompiledSpeed | None = None
+    compiled: WaySpeed | None = None
     """The ceiling of compiled steps; None where steps are never compiled, as on a CPU."""
+    graphed: WaySpeed | None = None
+    """The ceiling of steps through CUDA graphs; None where there are none, as on a CPU."""
 
 
 class BenchRow(Spec):

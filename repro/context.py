@@ -24,10 +24,10 @@ from repro.screen import Screen
 from repro.spec import CheckpointSpec, DatasetSpec, ModelSpec, Profile
 from repro.timing import (
     AtOnce,
-    CompileTiming,
-    Compiling,
     GpuTiming,
     Sharing,
+    Stepping,
+    WayTiming,
     by_cores,
     probe_step_times,
     recorded_step_times,
@@ -74,8 +74,8 @@ class Context:
     """Step times that this command has measured, by `timing.step_key`."""
     at_once: dict[str, AtOnce] = field(default_factory=dict)
     """How many cells run at once on a GPU, as far as this command knows, likewise."""
-    compiling: dict[str, Compiling] = field(default_factory=dict)
-    """Whether steps run compiled on a GPU, as far as this command knows, likewise."""
+    steppings: dict[str, Stepping] = field(default_factory=dict)
+    """In which way steps are taken on a GPU, as far as this command knows, likewise."""
     _has_probed: bool = field(default=False, init=False)
     """Whether step times on a GPU were measured by this command."""
     _facts: dict[str, DataFacts] | None = field(default=None, init=False)
@@ -180,8 +180,8 @@ class Context:
     def forecast(self, entries: list[PlannedCell], plan: Plan, workers: Workers | None = None) -> Forecast:
         """Forecast of the entries that are not done: step times from the plan's records where they tell, else probed, once.
 
-        On a GPU `workers` do the probing, more being started as needed, and settle whether steps are compiled, which fills a
-        folder of the home; without them some are started for it, and nothing is compiled.
+        On a GPU `workers` do the probing, more being started as needed, and settle in which way steps are taken, which may fill
+        a folder of the home; without them some are started for it, and steps are plain.
         """
         unfinished = [entry for entry in entries if entry.status is not CellStatus.DONE]
         if self.device.device == "cpu":
@@ -189,10 +189,10 @@ class Context:
             times, source = self._times_on_a_cpu(unfinished, plan)
         else:
             with contextlib.nullcontext(workers) if workers is not None else Workers(0) as probing:
-                times, sharing, source = self._times_on_a_gpu(unfinished, plan, probing, may_compile=workers is not None)
+                times, sharing, source = self._times_on_a_gpu(unfinished, plan, probing, seeks_ways=workers is not None)
         tested = {name: facts.num_test_images for name, facts in self.facts().items()}
         forecast = make_forecast(entries, times, sharing=sharing, source=source, num_test_images=tested)
-        return replace(forecast, smaller_profile=self.profile.smaller, compiling=dict(self.compiling))
+        return replace(forecast, smaller_profile=self.profile.smaller, steppings=dict(self.steppings))
 
     def _times_on_a_cpu(self, unfinished: list[PlannedCell], plan: Plan) -> tuple[dict[str, Measured], str]:
         recorded = recorded_step_times(plan.cells, self.device)
@@ -207,20 +207,19 @@ class Context:
         return {**self.measured, **recorded}, source
 
     def _times_on_a_gpu(
-        self, unfinished: list[PlannedCell], plan: Plan, workers: Workers, *, may_compile: bool
+        self, unfinished: list[PlannedCell], plan: Plan, workers: Workers, *, seeks_ways: bool
     ) -> tuple[dict[str, Measured], Sharing, str]:
         timing = GpuTiming(unfinished, plan.cells, self.facts(), self.device, workers, self.say)
-        compile_timing = CompileTiming(timing, plan.cells, self.workspace.compiled_dir)
+        way_timing = WayTiming(timing, plan.cells, self.workspace.compiled_dir)
         for key in timing.cells:
             if key not in self.measured and (settled := timing.settle(key)) is not None:
                 self.at_once[key], self.measured[key] = settled
                 if self.verbose:
                     self.say(f"{key}: {self.at_once[key].number} at once: {self.at_once[key].reason}")
-            if may_compile and key in self.measured and key not in self.compiling:
-                self.compiling[key], self.measured[key] = compile_timing.settle(key, self.at_once[key], self.measured[key])
+            if seeks_ways and key in self.measured and key not in self.steppings:
+                self.steppings[key], self.measured[key] = way_timing.settle(key, self.at_once[key], self.measured[key])
                 if self.verbose:
-                    word = "compiled" if self.compiling[key].compiled else "not compiled"
-                    self.say(f"{key}: {word}: {self.compiling[key].reason}")
+                    self.say(f"{key}: steps {self.steppings[key].way}: {self.steppings[key].reason}")
         kinds = {key: self.at_once[key] for key in timing.cells if key in self.at_once}
         unknown = AtOnce(number=1, reason="nothing was known of its images when the others were timed", holds=False)
         self._has_probed = self._has_probed or timing.has_probed

@@ -96,6 +96,10 @@ class OutOfMemory(ReproError):
     """The device ran out of memory in a cell."""
 
 
+class StepsNotGraphed(ReproError):
+    """Training steps cannot go through CUDA graphs, or would give other numbers; they are taken as they are then."""
+
+
 class Interrupted(ReproError):
     """A signal stopped the run; what was finished stays, the rest resumes."""
 

@@ -10,7 +10,7 @@ from repro.messages import Measured
 from repro.plan import PlannedCell
 from repro.progress import duration_words
 from repro.records import CellStatus
-from repro.timing import Compiling, Sharing, cell_seconds, seconds_together, step_key
+from repro.timing import Sharing, Stepping, cell_seconds, seconds_together, step_key
 
 BYTES_PER_PARAMETER = 4
 """float32 weights."""
@@ -46,8 +46,8 @@ class Forecast:
     """Unfinished cells that are left out, because nothing is known of their images before they are fetched."""
     source: str
     """Where the step times come from."""
-    compiling: Mapping[str, Compiling] = field(default_factory=dict)
-    """Whether steps are compiled, by `timing.step_key`, where that was looked at."""
+    steppings: Mapping[str, Stepping] = field(default_factory=dict)
+    """In which way steps are taken, by `timing.step_key`, where that was looked at."""
     smaller_profile: str | None = None
     """A profile that takes less time, if there is one."""
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from repro.benchmarks import CompiledSpeed, Speed
-from repro.records import Choice, Environment
+from repro.benchmarks import Speed, WaySpeed
+from repro.records import Choice, Environment, StepWay
 from repro.spec import Cell, InputSpec, ModelSpec, Recipe, Spec
 
 
@@ -60,8 +60,8 @@ class Job(Spec):
     """Whether other cells run on the same device meanwhile."""
     at_once: int = 1
     """So many cells share a GPU: each may fill no more than its part of the memory."""
-    compiled: bool = False
-    """Whether training steps are to run compiled; where that fails they run as they are, and the record says so."""
+    way: StepWay = StepWay.PLAIN
+    """How training steps are to be taken; where that fails they are plain, and the record says so."""
     choices: tuple[Choice, ...]
     """Automatic choices made so far, to be recorded."""
     command: str
@@ -96,8 +96,10 @@ class Probe(Spec):
     """Whether to go on with blocks of steps until told that it is enough, as several workers must that are timed together."""
     at_once: int = 1
     """So many workers share a GPU: each may fill no more than its part of the memory."""
-    compiles_into: Path | None = None
-    """Folder for compiled code, where compiled steps are to be timed; None: steps as they are."""
+    way: StepWay = StepWay.PLAIN
+    """How the steps to be timed are taken."""
+    cache: Path | None = None
+    """Folder for compiled code, where steps are compiled."""
 
 
 class Enough(Spec):
@@ -140,8 +142,10 @@ class Trial(Spec):
     """Whether to run under bfloat16 autocast."""
     channels_last: bool
     """Whether images lie channels-last."""
-    compiles_into: Path | None = None
-    """Folder for compiled code, where only the compiled bare step is to be measured."""
+    way: StepWay = StepWay.PLAIN
+    """Where not plain, only the bare step taken in this way is to be measured."""
+    cache: Path | None = None
+    """Folder for compiled code, where steps are compiled."""
     command: str
     """Command line of the benchmark."""
     commit: str | None
@@ -197,8 +201,8 @@ class Measured(Spec):
     kind: Literal["measured"] = "measured"
     step_s: float
     """Seconds of one step."""
-    compile_s: float = 0.0
-    """Seconds that compiling took, where compiled steps were timed."""
+    ready_s: float = 0.0
+    """Seconds that it took to compile the steps or to record them as graphs; 0 for plain ones."""
     image_s: float = 0.0
     """Seconds of one image's evaluation; 0 where it is not known and small."""
     num_parameters: int
@@ -221,11 +225,11 @@ class Tried(Spec):
     """Versions and hardware."""
 
 
-class TriedCompiled(Spec):
-    """The answer to a trial of compiled steps."""
+class TriedWay(Spec):
+    """The answer to a trial of steps that are not plain."""
 
-    kind: Literal["tried_compiled"] = "tried_compiled"
-    speed: CompiledSpeed
+    kind: Literal["tried_way"] = "tried_way"
+    speed: WaySpeed
     """What was measured."""
 
 
@@ -247,9 +251,9 @@ class Failed(Spec):
     """Whether the process must be replaced (after a CUDA fault or running out of memory)."""
 
 
-Answer = Annotated[Ready | Steady | Progress | Done | Measured | Tried | TriedCompiled | Failed, Field(discriminator="kind")]
+Answer = Annotated[Ready | Steady | Progress | Done | Measured | Tried | TriedWay | Failed, Field(discriminator="kind")]
 """Everything a worker says."""
-ANSWERS: TypeAdapter[Ready | Steady | Progress | Done | Measured | Tried | TriedCompiled | Failed] = TypeAdapter(Answer)
+ANSWERS: TypeAdapter[Ready | Steady | Progress | Done | Measured | Tried | TriedWay | Failed] = TypeAdapter(Answer)
 """Reads an answer from JSON."""
 
 ORDERS: TypeAdapter[Job | Probe | Trial | Enough] = TypeAdapter(

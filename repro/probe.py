@@ -15,7 +15,6 @@ from repro.messages import Block, Measured, Probe
 from repro.models.build import build_model, channels_of
 from repro.models.heads import head_of
 from repro.models.macs import count_parameters
-from repro.training.compilation import compile_steps
 from repro.training.data import TrainingData
 from repro.training.evaluation import evaluation_batch
 from repro.training.freezing import freeze_all_but
@@ -24,6 +23,7 @@ from repro.training.memory import fitting_micro_batch, saved_bytes_per_image
 from repro.training.optimization import make_optimizer
 from repro.training.precision import Precision
 from repro.training.seeds import generator_for
+from repro.training.ways import ready_steps
 
 WARMUP_STEPS = 3
 """Steps before the clock starts: allocation, kernel selection."""
@@ -50,8 +50,8 @@ def measure_step(
 
     With `until_enough` it calls `steady` after the warm-up and takes blocks of steps until `is_enough` says so. Where a whole
     batch would take too long or too much memory, fewer images are timed and the time is scaled up. Also the seconds of one
-    image's evaluation; where the head is solved for in closed form that is all there is to time. With `compiles_into` the steps
-    are compiled first, and raise what compiling raises.
+    image's evaluation; where the head is solved for in closed form that is all there is to time. Where steps are not
+    plain they are made ready first, and raise what that raises.
     """
     free_bytes = free_memory_bytes(device=probe.device)
     start_peak_memory(device=probe.device)
@@ -70,7 +70,7 @@ def measure_step(
     ).to(device=probe.device, memory_format=precision.memory_format)  # type: ignore[call-overload]
     image_s = _seconds_an_image(model, num_channels, image_size, probe.device, precision)
     blocks: list[Block] = []
-    compile_s = 0.0
+    ready_s = 0.0
     if recipe.ridge_penalty is None:
         timed, micro_batch = _images_to_time(probe, model, image_s, (num_channels, image_size, image_size), precision)
         steps = _Steps(probe, model, timed, micro_batch, precision, generator)
@@ -85,12 +85,12 @@ def measure_step(
                 steps.take(max(1, int(BLOCK_S / warmup_s[-1])))
         else:
             steps.take(min(probe.num_steps, max(LEAST_STEPS, int(PROBE_S / warmup_s[-1]))))
-        blocks, compile_s = steps.blocks, steps.compile_s
+        blocks, ready_s = steps.blocks, steps.ready_s
     num_steps = sum(block.num_steps for block in blocks)
     return Measured(
         step_s=sum(block.ended_s - block.began_s for block in blocks) / num_steps if blocks else 0.0,
         image_s=image_s,
-        compile_s=compile_s,
+        ready_s=ready_s,
         num_parameters=count_parameters(model),
         blocks=tuple(blocks),
         peak_bytes=peak_reserved_bytes(device=probe.device),
@@ -132,11 +132,16 @@ class _Steps:
             model.train()
         self.probe, self.model, self.precision = probe, model, precision
         self.timed, self.micro_batch = timed, micro_batch
-        self.forward, self.compile_s = None, 0.0
-        if probe.compiles_into is not None:
-            self.forward, self.compile_s = compile_steps(
-                model, self.data, recipe, precision=precision, head=head, micro_batch=micro_batch, cache=probe.compiles_into
-            )
+        self.forward, self.ready_s = ready_steps(
+            probe.way,
+            model,
+            self.data,
+            recipe,
+            precision=precision,
+            head=head,
+            micro_batch=micro_batch,
+            cache=probe.cache,
+        )
         self.num_taken = 0
         self.blocks: list[Block] = []
 

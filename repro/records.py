@@ -57,8 +57,19 @@ class Choice(Spec):
     """Whether later runs on the same device may take it over; else it was so for this run only."""
 
 
-COMPILE = "compile"
-"""What a record calls the choice whether training steps ran compiled; where there is none they did not."""
+STEPS = "steps"
+"""What a record calls the choice in which way training steps were taken; where there is none they were plain."""
+
+
+class StepWay(StrEnum):
+    """In which way training steps run their forward and backward pass. All compute the same, rounded otherwise at most."""
+
+    PLAIN = "plain"
+    """Operation by operation."""
+    COMPILED = "compiled"
+    """Through `torch.compile`."""
+    GRAPHED = "CUDA graphs"
+    """Each pass recorded once as a CUDA graph and played back."""
 
 
 class Environment(Spec):

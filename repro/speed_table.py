@@ -6,7 +6,7 @@ Must not know how anything is measured. Read `speed_rows` first.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from repro.benchmarks import Benchmark, BenchRow, Blocks, CompiledSpeed
+from repro.benchmarks import Benchmark, BenchRow, Blocks, Speed, WaySpeed
 from repro.formatting import ABSENT, NBSP, count, percent, quantity, seconds, size_bytes
 from repro.progress import shortened
 from repro.spec import Family
@@ -45,8 +45,8 @@ class SpeedRow:
     memory: str
     joules: str
     first_step: str
-    compiled: str
-    """Images a second of the compiled bare step and seconds of compiling, or why there are none; empty where not tried."""
+    other_ways: tuple[str, ...]
+    """Images a second of the bare step compiled, and through CUDA graphs, with seconds until ready, or why there are none."""
     problem: str
     """Why nothing was measured; empty where it was."""
     notes: tuple[str, ...]
@@ -63,7 +63,7 @@ def speed_text(benchmark: Benchmark, *, width: int) -> str:
     rows = speed_rows(benchmark)
     measured = [row for row in rows if not row.problem]
     lines = _lines(_fitting(_columns(measured), width)) if measured else []
-    told = [f"{row.model} {row.recipe}: bare step {row.compiled}" for row in rows if row.compiled]
+    told = [f"{row.model} {row.recipe}: bare step {way}" for row in rows for way in row.other_ways]
     told += [f"{row.model} {row.recipe}: not measured. {row.problem}" for row in rows if row.problem]
     return "\n".join([*(line[:width].rstrip() for line in lines), *told])
 
@@ -140,18 +140,21 @@ def _row(row: BenchRow) -> SpeedRow:
         memory=size_bytes(speed.peak_mem_bytes if speed else None),
         joules=quantity(speed.joules_per_image if speed else None, "J"),
         first_step=seconds(speed.first_step_s if speed else None),
-        compiled=_compiled(speed.compiled if speed else None),
+        other_ways=_other_ways(speed) if speed else (),
         problem=row.problem,
         notes=tuple(f"{choice.what} {choice.value} ({choice.reason})" for choice in speed.choices) if speed else (),
     )
 
 
-def _compiled(speed: CompiledSpeed | None) -> str:
-    if speed is None:
-        return ""
-    if speed.ceiling_images_per_s is None or speed.compile_s is None:
-        return f"not compiled: {speed.problem}"
-    return f"compiled: {_rate(speed.ceiling_images_per_s)} images/s after {seconds(speed.compile_s)} of compiling"
+def _other_ways(speed: Speed) -> tuple[str, ...]:
+    ways = (("compiled", speed.compiled, "compiling"), ("through CUDA graphs", speed.graphed, "recording"))
+    return tuple(_in_a_way(how, found, preparing) for how, found, preparing in ways if found is not None)
+
+
+def _in_a_way(how: str, speed: WaySpeed, preparing: str) -> str:
+    if speed.ceiling_images_per_s is None or speed.ready_s is None:
+        return f"not {how}: {speed.problem}"
+    return f"{how}: {_rate(speed.ceiling_images_per_s)} images/s after {seconds(speed.ready_s)} of {preparing}"
 
 
 def _rate(blocks: Blocks | None) -> str:

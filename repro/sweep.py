@@ -16,8 +16,8 @@ from repro.inside import is_looked_into
 from repro.messages import Done, Failed, Job, Progress, Weights
 from repro.plan import STOPPED, PlannedCell, blocked_by, chosen_rate
 from repro.progress import Clock, Display, Occupancy
-from repro.records import FAILURE, LAST, RECORD, CellStatus, Choice, Failure, read_record, write_failure
-from repro.timing import AtOnce, Compiling, step_key
+from repro.records import FAILURE, LAST, RECORD, CellStatus, Choice, Failure, StepWay, read_record, write_failure
+from repro.timing import AtOnce, Stepping, step_key
 from repro.workers import Died, Workers
 from repro.workspace import command_line
 
@@ -48,7 +48,7 @@ class Sweep:
         self.context = context
         self.device = context.device
         self.sharing = expected.sharing
-        self.compiling = expected.compiling
+        self.steppings = expected.steppings
         self.workers = workers
         self.display = display
         self.seed_done = seed_done
@@ -149,7 +149,7 @@ class Sweep:
             (folder / name).unlink(missing_ok=True)
         lr, why = self.rates[cell_id]
         facts = self.context.weight_facts(entry.cell.weights) if entry.cell.weights else None
-        at_once, compiling = self.sharing.of(entry.cell), self.compiling.get(step_key(entry.cell))
+        at_once, stepping = self.sharing.of(entry.cell), self.steppings.get(step_key(entry.cell))
         self.running[slot] = cell_id
         self.clock.started(cell_id)
         self.occupancy.started(cell_id)
@@ -179,8 +179,8 @@ class Sweep:
                 channels_last=self.device.channels_last,
                 device_shared=self._shares_gpu(cell_id),
                 at_once=at_once.number if self.sharing.on_gpu else 1,
-                compiled=compiling is not None and compiling.compiled,
-                choices=(*self._device_choices(at_once, compiling), *([why] if why else [])),
+                way=stepping.way if stepping is not None else StepWay.PLAIN,
+                choices=(*self._device_choices(at_once, stepping), *([why] if why else [])),
                 command=command_line(),
                 commit=self.commit,
             ),
@@ -189,7 +189,7 @@ class Sweep:
     def _shares_gpu(self, cell_id: str) -> bool:
         return self.sharing.on_gpu and self.sharing.of(self.entries[cell_id].cell).number > 1
 
-    def _device_choices(self, at_once: AtOnce, compiling: Compiling | None) -> tuple[Choice, ...]:
+    def _device_choices(self, at_once: AtOnce, stepping: Stepping | None) -> tuple[Choice, ...]:
         """What was chosen automatically, for the record."""
         device = self.device
         why = "as many as cells run at once" if self.sharing.on_gpu else device.workers_reason
@@ -198,7 +198,7 @@ class Sweep:
             Choice(what="precision", value="bfloat16" if device.bfloat16 else "float32", reason=device.precision_reason),
             Choice(what="workers", value=str(self.workers.num_workers), reason=why),
             *([at_once.choice()] if self.sharing.on_gpu else []),
-            *([compiling.choice()] if compiling is not None else []),
+            *([stepping.choice()] if stepping is not None else []),
         )
 
     def _stepped(self, slot: int, event: Progress) -> None:

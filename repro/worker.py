@@ -15,11 +15,12 @@ from typing import TextIO
 
 import torch
 
-from repro.bench import measure_compiled, measure_speed
+from repro.bench import measure_speed, measure_way
 from repro.cell import run_cell
 from repro.errors import NO_SPACE_ERRNOS, DiskFull, OutOfMemory, ReproError
 from repro.messages import ORDERS, Done, Enough, Failed, Job, Probe, Progress, Ready, Steady, Trial
 from repro.probe import measure_step
+from repro.records import StepWay
 from repro.spec import Spec
 
 CPU_ALLOCATOR_REFUSES = "DefaultCPUAllocator: can't allocate memory"
@@ -73,7 +74,7 @@ def _carry_out(order: Job | Probe | Trial | Enough, answers: TextIO, orders: "qu
         _say(answers, Progress(step=step))
 
     if isinstance(order, Trial):
-        return measure_compiled(order) if order.compiles_into is not None else measure_speed(order, progress=stepped)
+        return measure_speed(order, progress=stepped) if order.way is StepWay.PLAIN else measure_way(order)
     record = run_cell(order, progress=stepped)
     return Done(test_accuracy=record.test_accuracy, dev_accuracy=record.dev_accuracy, total_s=record.total_s)
 

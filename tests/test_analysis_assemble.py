@@ -346,17 +346,24 @@ def test_mixed_circumstances_are_told(fields: dict[str, object], what: str) -> N
     assert "Cells on digits" in warnings[0] and what in warnings[0]
 
 
-@pytest.mark.parametrize(("values", "mixed"), [(("yes", None), True), (("no", None), False)])
-def test_compiled_cells_beside_plain_ones_are_told(values: tuple[str | None, ...], mixed: bool) -> None:
+@pytest.mark.parametrize(
+    ("values", "mixed"),
+    [
+        (("compiled", None), "compiled (1 cells), plain (1 cells)"),
+        (("CUDA graphs", "plain"), "CUDA graphs (1 cells), plain (1 cells)"),
+        (("CUDA graphs", "compiled"), "CUDA graphs (1 cells), compiled (1 cells)"),
+        (("plain", None), ""),
+        (("CUDA graphs", "CUDA graphs"), ""),
+    ],
+)
+def test_cells_whose_steps_were_taken_in_several_ways_are_told(values: tuple[str | None, ...], mixed: str) -> None:
     members = []
     for seed, value in enumerate(values, start=1):
         cell, record = done(seed)
-        choices = () if value is None else (Choice(what="compile", value=value, reason="measured"),)
+        choices = () if value is None else (Choice(what="steps", value=value, reason="measured"),)
         members.append((cell, record.model_copy(update={"choices": choices})))
     warnings = recorded(*members).warnings
-    assert [("mix compiled and plain training steps: compiled (1 cells), plain (1 cells)" in one) for one in warnings] == [
-        True
-    ] * mixed
+    assert [f"mix ways of taking training steps: {mixed}" in one for one in warnings] == [True] * bool(mixed)
 
 
 @pytest.mark.slow

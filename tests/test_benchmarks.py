@@ -9,8 +9,8 @@ from repro.benchmarks import (
     BenchCase,
     Benchmark,
     BenchRow,
-    CompiledSpeed,
     Speed,
+    WaySpeed,
     blocks_of,
     read_benchmark,
     read_benchmarks,
@@ -53,8 +53,8 @@ SPEED = Speed(
     first_step_s=0.25,
     choices=(Choice(what="batch", value="16 of 64", reason="time"),),
 )
-COMPILED = CompiledSpeed(ceiling_images_per_s=blocks_of([3000.0, 3200.0, 3400.0]), compile_s=22.4, problem="")
-NOT_COMPILED = CompiledSpeed(ceiling_images_per_s=None, compile_s=None, problem="compiling needs a C compiler (gcc)")
+READY = WaySpeed(ceiling_images_per_s=blocks_of([3000.0, 3200.0, 3400.0]), ready_s=22.4, problem="")
+NOT_READY = WaySpeed(ceiling_images_per_s=None, ready_s=None, problem="compiling needs a C compiler (gcc)")
 FAILED = BenchRow(
     case=CASE.model_copy(update={"model": "vit_<huge>"}), speed=None, problem="Out of memory: 3 GiB.", remedy="Less."
 )
@@ -137,19 +137,26 @@ def test_a_row_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("compiled", "words"),
+    ("compiled", "graphed", "words"),
     [
-        (COMPILED, "compiled: 3,200 images/s after 22\u00a0s of compiling"),
-        (NOT_COMPILED, "not compiled: compiling needs a C compiler (gcc)"),
-        (None, ""),
+        (READY, None, ("compiled: 3,200 images/s after 22\u00a0s of compiling",)),
+        (None, READY, ("through CUDA graphs: 3,200 images/s after 22\u00a0s of recording",)),
+        (
+            NOT_READY,
+            NOT_READY.model_copy(update={"problem": "in parts"}),
+            ("not compiled: compiling needs a C compiler (gcc)", "not through CUDA graphs: in parts"),
+        ),
+        (None, None, ()),
     ],
 )
-def test_what_compiling_would_bring_stands_below_the_table(compiled: CompiledSpeed | None, words: str) -> None:
-    row = BenchRow(case=CASE, speed=SPEED.model_copy(update={"compiled": compiled}), problem="", remedy="")
-    benchmark = BENCHMARK.model_copy(update={"rows": (row,)})
-    assert speed_rows(benchmark)[0].compiled == words
-    last = speed_text(benchmark, width=200).splitlines()[-1]
-    assert (last == f"{CASE.model} {CASE.recipe}: bare step {words}") == bool(words)
+def test_what_other_ways_would_bring_stands_below_the_table(
+    compiled: WaySpeed | None, graphed: WaySpeed | None, words: tuple[str, ...]
+) -> None:
+    speed = SPEED.model_copy(update={"compiled": compiled, "graphed": graphed})
+    benchmark = BENCHMARK.model_copy(update={"rows": (BenchRow(case=CASE, speed=speed, problem="", remedy=""),)})
+    assert speed_rows(benchmark)[0].other_ways == words
+    told = [line for line in speed_text(benchmark, width=80).splitlines() if "bare step" in line]
+    assert told == [f"{CASE.model} {CASE.recipe}: bare step {way}" for way in words]
 
 
 def test_a_table_without_a_measured_row_is_the_reasons() -> None:

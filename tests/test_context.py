@@ -15,8 +15,8 @@ from repro.datasets.manifest import MANIFEST
 from repro.errors import ProfileError, UsageError
 from repro.hardware import DeviceChoice
 from repro.messages import Block, Measured, Probe
-from repro.records import CellStatus
-from repro.timing import compiled, shared, step_key
+from repro.records import CellStatus, StepWay
+from repro.timing import shared, step_key, ways
 from repro.workers import Workers
 from repro.workspace import command_line
 
@@ -141,7 +141,7 @@ ON_A_GPU = DeviceChoice(
     driver=None,
     num_workers=8,
     workers_reason="no more are tried",
-    compiles=True,
+    ways=(StepWay.GRAPHED, StepWay.COMPILED),
 )
 """A GPU by the name under which the finished study has step times."""
 
@@ -171,31 +171,30 @@ def test_on_a_gpu_each_kind_is_measured_once_a_command(tmp_path: Path, monkeypat
     def take_together(workers: Workers, probe: Probe, number: int, *, patience_s: float | None) -> list[Measured]:
         tried.append(number)
         num_steps = 1.0 if number < 4 else 0.5
-        if probe.compiles_into is not None:
-            assert probe.compiles_into == home / "cache" / "inductor"
-            num_steps = 4.0
+        if probe.way is not StepWay.PLAIN:
+            assert probe.cache == home / "cache" / "inductor"
+            num_steps = 4.0 if probe.way is StepWay.COMPILED else 3.0
         own = Block(began_s=0.0, ended_s=10.0, num_steps=num_steps)
-        one = Measured(step_s=10.0, compile_s=20.0, num_parameters=10, blocks=(own,), peak_bytes=1, free_bytes=2**34)
+        one = Measured(step_s=10.0, ready_s=20.0, num_parameters=10, blocks=(own,), peak_bytes=1, free_bytes=2**34)
         return [one] * number
 
-    monkeypatch.setattr(compiled, "lacks_for_compiling", lambda device: "")
+    monkeypatch.setattr(ways, "lacks_for_compiling", lambda device: "")
     monkeypatch.setattr(shared, "take_together", take_together)
     plan = context.plan()
     with Workers(0) as workers:
         monkeypatch.setattr(workers, "resize", lambda num_workers: None)
         monkeypatch.setattr(context_module, "Workers", lambda number: contextlib.nullcontext(workers))
         checked = context.forecast(list(plan.cells), plan)
-        assert (tried, checked.compiling) == (2 * [1, 2, 4], {}), "to look is not to fill the home"
+        assert (tried, checked.steppings) == (2 * [1, 2, 4], {}), "to look is not to fill the home"
         first, second = (context.forecast(list(plan.cells), plan, workers) for _ in range(2))
-    assert tried == 2 * [1, 2, 4] + 2 * [2], "the images of both data sets have one shape; compiled as they will run"
+    assert tried == 2 * [1, 2, 4] + 2 * [2, 2], "the images of both data sets have one shape; both ways as they will run"
     assert first == second
     assert "up to 2 cells at once on the GPU" in second.line()
     assert second.source == "a probe"
     assert sum("2 at once: 2 at once are 2.0 times as fast as one, 4 would be no faster" in line for line in lines) == 3
-    assert (
-        sum("compiled: steps are 4.00 times as fast, 20 s of compilation in each of 2 workers" in line for line in lines) == 3
-    )
-    assert all(found.compiled for found in first.compiling.values())
+    told = "steps compiled: compiled steps are 4.00 times as fast, 20 s of compilation in each of 2 workers"
+    assert sum(told in line for line in lines) == 3
+    assert all(found.way is StepWay.COMPILED for found in first.steppings.values())
     assert min(first.cell_s.values()) >= 12 * 2.5
 
 

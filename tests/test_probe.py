@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from recorded_passes import Recording
 from training_toy import CNN, RECIPE, STRONG, VIT, toy_model
 
 from repro.catalog import load_catalog
+from repro.errors import StepsNotGraphed
 from repro.messages import Probe
 from repro.models.macs import count_parameters
 from repro.probe import measure_step
+from repro.records import StepWay
 from repro.spec import ModelSpec, Recipe
 from repro.training.data import TrainingData
 
@@ -70,3 +73,16 @@ def test_fewer_images_are_timed_where_a_batch_takes_too_long_and_the_time_is_sca
     monkeypatch.setattr("repro.probe.PROBE_S", 0.0)
     measure_step(probe_of(VIT, RECIPE.model_copy(update={"batch_size": 64}), num_steps=2))
     assert set(sizes) == {2}
+
+
+def test_steps_are_timed_in_the_way_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.make_graphed_callables", recording := Recording())
+    measured = measure_step(probe_of(CNN, RECIPE, num_steps=2).model_copy(update={"way": StepWay.GRAPHED}))
+    assert recording.num_backward == 1 + 3 + 2, "tried, warmed up, timed"
+    assert (measured.ready_s > 0, measured.step_s > 0) == (True, True)
+
+
+def test_a_probe_of_graphs_that_change_numbers_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.make_graphed_callables", Recording(gradient=lambda gradient: 2 * gradient))
+    with pytest.raises(StepsNotGraphed, match="another gradient"):
+        measure_step(probe_of(CNN, RECIPE, num_steps=2).model_copy(update={"way": StepWay.GRAPHED}))

@@ -15,12 +15,12 @@ from repro.forecast import make_forecast
 from repro.messages import Failed, Job
 from repro.plan import PlannedCell
 from repro.progress import PlainDisplay
-from repro.records import CellStatus, read_failure
+from repro.records import CellStatus, StepWay, read_failure
 from repro.spec import Cell
 from repro.stages import run as stage
 from repro.stages.run import run
 from repro.sweep import Sweep
-from repro.timing import AtOnce, Compiling, GpuTiming, Sharing, by_cores, step_key
+from repro.timing import AtOnce, GpuTiming, Sharing, Stepping, by_cores, step_key
 
 BROKEN = Failed(
     error="Broken", message="It broke.", remedy="Mend it.", traceback="", stops_the_run=False, worker_is_spoilt=False
@@ -82,9 +82,9 @@ def swept(
     entries: list[PlannedCell],
     sharing: Sharing,
     workers: Workers,
-    compiling: dict[str, Compiling] | None = None,
+    steppings: dict[str, Stepping] | None = None,
 ) -> list[PlannedCell]:
-    expected = replace(make_forecast(entries, {}, sharing=sharing, source="here"), compiling=compiling or {})
+    expected = replace(make_forecast(entries, {}, sharing=sharing, source="here"), steppings=steppings or {})
     ids = [entry.cell.id for entry in entries]
     display = PlainDisplay(len(ids), lambda line: None)
     return Sweep(context, entries, ids, workers, display, expected, lambda seed: None).until_done()  # type: ignore[arg-type]
@@ -199,19 +199,19 @@ def test_a_job_says_whether_its_device_is_shared_by_how_many_and_why(study: tupl
         assert told["workers"] == ("4", "as many as cells run at once")
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-def test_a_job_says_whether_its_steps_are_compiled_and_why(compiled: bool, study: tuple[Context, list[PlannedCell]]) -> None:
+@pytest.mark.parametrize("way", list(StepWay))
+def test_a_job_says_how_its_steps_are_taken_and_why(way: StepWay, study: tuple[Context, list[PlannedCell]]) -> None:
     context, entries = study
     workers = Workers(1)
     vit = next(entry.cell for entry in entries if entry.cell.model.name == "tiny_vit")
-    kinds = {step_key(vit): Compiling(compiled=compiled, reason="it was measured")}
+    kinds = {step_key(vit): Stepping(way=way, reason="it was measured")}
     swept(context, entries, sharing_of(entries, tiny_vit=1, tiny_cnn=1), workers, kinds)
     for job in workers.jobs:
-        told = [choice for choice in job.choices if choice.what == "compile"]
+        told = [choice for choice in job.choices if choice.what == "steps"]
         if step_key(job.cell) in kinds:
-            assert (job.compiled, told) == (compiled, [kinds[step_key(vit)].choice()])
+            assert (job.way, told) == (way, [kinds[step_key(vit)].choice()])
         else:
-            assert (job.compiled, told) == (False, []), "nothing was found out of these"
+            assert (job.way, told) == (StepWay.PLAIN, []), "nothing was found out of these"
 
 
 OUT_OF_MEMORY = BROKEN.model_copy(update={"error": OutOfMemory.__name__})

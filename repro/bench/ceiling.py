@@ -23,7 +23,7 @@ class Ceiling:
     def __init__(self, setting: Setting, forward: Forward | None = None) -> None:
         """Make the batch, of the size that the model takes; mixed where the recipe mixes, so that targets are as soft.
 
-        `forward` is called in the model's place, where it is compiled.
+        `forward` is called in the model's place, where steps are not plain.
         """
         self._forward = setting.start.model if forward is None else forward
         self._setting = setting

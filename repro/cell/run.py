@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from repro.cell.compiled import compiled_steps
 from repro.cell.files import (
     Log,
     StateKeeper,
@@ -28,6 +27,7 @@ from repro.cell.files import (
 )
 from repro.cell.inside import leave_inside
 from repro.cell.start import Start, choose_micro_batch, make_start
+from repro.cell.steps import steps_of
 from repro.datasets import Pack, dev_split, load_pack, training_subset
 from repro.datasets.device import DeviceImages, PartImages
 from repro.datasets.streaming import place_images
@@ -103,8 +103,9 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
         micro_batch, how_many = choose_micro_batch(start, recipe, precision, at_once=job.at_once)
         data = training_data(train_images, start, recipe, fit, dev, flip_keeps_label=cell.dataset.flip_keeps_label)
         head = start.head if recipe.is_probe else None
-        steps = compiled_steps(job, model, data, recipe, precision=precision, head=head, micro_batch=micro_batch, log=log)
+        # Playing a graph back takes no memory; what its passes need was taken when they were recorded.
         start_peak_memory(device=job.device)
+        steps = steps_of(job, model, data, recipe, precision=precision, head=head, micro_batch=micro_batch, log=log)
         meter = EnergyMeter(device=job.device)
         joules_before = meter.joules()
         outcome: Training | TrainingDiverged

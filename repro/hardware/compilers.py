@@ -1,6 +1,6 @@
-"""Whether training steps may be compiled here, and what that lacks: the user's word, compilers, headers.
+"""In which ways training steps may be taken here, and what compiling lacks: the user's word, compilers, headers.
 
-Must not know torch, nor whether compiling pays (`timing`). Read `may_compile` first.
+Must not know torch, nor which way pays (`timing`). Read `ways_allowed` first.
 """
 
 import os
@@ -11,23 +11,31 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from repro.errors import EnvironmentProblem
+from repro.records import StepWay
 
 COMPILE_VARIABLE = "VITREPRO_COMPILE"
-"""Environment variable that says whether training steps may run compiled."""
-AUTO, NEVER = "auto", "never"
+"""Environment variable that says in which ways training steps may be taken."""
+AUTO, GRAPHS, NEVER = "auto", "graphs", "never"
+WAYS: dict[str, tuple[StepWay, ...]] = {
+    AUTO: (StepWay.GRAPHED, StepWay.COMPILED),
+    GRAPHS: (StepWay.GRAPHED,),
+    NEVER: (),
+}
+"""The ways beside plain steps, by its value."""
 COMPILERS = {"cuda": ("CC", ("gcc", "clang")), "cpu": ("CXX", ("g++", "clang++"))}
 """What torch and Triton look for, by kind of device: a variable, and names on the path."""
 
 
-def may_compile() -> bool:
-    """Whether the user leaves it to a measurement. Raises EnvironmentProblem for a word that is neither."""
+def ways_allowed() -> tuple[StepWay, ...]:
+    """The ways beside plain steps that the user leaves to a measurement. Raises EnvironmentProblem for any other word."""
     stated = os.environ.get(COMPILE_VARIABLE, AUTO)
-    if stated not in (AUTO, NEVER):
+    if stated not in WAYS:
         raise EnvironmentProblem(
-            f"{COMPILE_VARIABLE} is {stated!r}, which is neither {AUTO} nor {NEVER}.",
-            remedy=f"Set it to {NEVER} (training steps run as they are), or to {AUTO} or unset it: compiled where that pays.",
+            f"{COMPILE_VARIABLE} is {stated!r}, which is none of {AUTO}, {GRAPHS} and {NEVER}.",
+            remedy=f"Set it to {NEVER} (training steps are plain), to {GRAPHS} (CUDA graphs where they pay, nothing compiled), "
+            f"or to {AUTO} or unset it: CUDA graphs or compiled, where that pays.",
         )
-    return stated == AUTO
+    return WAYS[stated]
 
 
 def lacks_for_compiling(device: str) -> str:

@@ -6,7 +6,7 @@ Must not know cells or profiles. Read `choose_device` first.
 from dataclasses import dataclass, replace
 
 from repro.errors import EnvironmentProblem
-from repro.hardware.compilers import may_compile
+from repro.hardware.compilers import ways_allowed
 from repro.hardware.cuda import BFLOAT16_CAPABILITY, CudaProbe
 from repro.hardware.gpus import ComputeMode
 from repro.hardware.inspection import Inspection, inspect_gpus
@@ -18,6 +18,7 @@ from repro.hardware.machine import (
     usable_cores,
 )
 from repro.hardware.obstacles import obstacle
+from repro.records import StepWay
 
 BFLOAT16_LIMIT = 0.02
 """Relative difference beyond which bfloat16 products are wrong; rounding to 8 binary digits makes 0.003."""
@@ -51,9 +52,9 @@ class DeviceChoice:
     """Why so many."""
     at_once: int | None = None
     """Cells at once on a GPU, where that is settled without measuring."""
-    compiles: bool = False
-    """Whether training steps are compiled where a measurement says that it pays. Never on a CPU: there it does not pay
-    (docs/measurements.md), and results stay bitwise repeatable."""
+    ways: tuple[StepWay, ...] = ()
+    """In which ways training steps are taken where a measurement says that it pays. None on a CPU: graphs are CUDA's, compiling
+    does not pay there (docs/measurements.md), and results stay bitwise repeatable."""
     uuid: str = ""
     """The GPU's or MIG slice's UUID; empty on a CPU."""
 
@@ -63,14 +64,14 @@ def choose_device(requested: str) -> DeviceChoice:
 
     Raises EnvironmentProblem when `cuda` is asked for and cannot be had, or an environment variable says what it cannot.
     """
-    compiles = may_compile()
+    ways = ways_allowed()
     if requested == "cpu":
         return _cpu("asked for with --device cpu")
     seen = inspect_gpus()
     found = obstacle(seen)
     if found is None:
         assert seen.probe is not None
-        return replace(_cuda(seen, seen.probe), compiles=compiles)
+        return replace(_cuda(seen, seen.probe), ways=ways)
     problem = seen.survey.problem if found.code == "no-gpu" else found.message
     if seen.gpu is not None:
         problem = f"{seen.gpu.name} is there, but {problem}"

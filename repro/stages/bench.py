@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from repro.benchmarks import BenchCase, Benchmark, BenchRow, CompiledSpeed, write_benchmark
+from repro.benchmarks import BenchCase, Benchmark, BenchRow, WaySpeed, write_benchmark
 from repro.context import Context, source_commit
 from repro.errors import DiskFull, UsageError
 from repro.hardware import CPU_THREADS_PER_WORKER, DeviceChoice, lacks_for_compiling, usable_cores
-from repro.messages import Failed, Trial, Tried, TriedCompiled
+from repro.messages import Failed, Trial, Tried, TriedWay
 from repro.plan import DataFacts, PlannedCell
-from repro.records import Choice, Environment
+from repro.records import Choice, Environment, StepWay
 from repro.spec import Cell, Recipe, Role
 from repro.timing import image_shape
 from repro.workers import Died, Workers
@@ -26,8 +26,8 @@ from repro.workspace import Workspace, command_line
 
 ANSWER_TIMEOUT_S = 3600.0
 """How long a worker may be silent; after each logging interval it says a word."""
-COMPILE_TIMEOUT_S = 300.0
-"""How long compiling may take."""
+READY_TIMEOUT_S = 300.0
+"""How long compiling or recording may take."""
 ROLES = (Role.STUDY, Role.UPSTREAM)
 """Searches and convergence checks make the same steps as these."""
 NO_MATTER = Recipe(name="any", lr=1.0, batch_size=1, steps=1).model_dump(
@@ -102,11 +102,14 @@ def bench(context: Context, *, seconds: float, row_done: Callable[[BenchRow, int
                 raise DiskFull(answer.message, remedy=answer.remedy)
             if isinstance(answer, Tried):
                 environment = answer.environment
-                compiled = _compiled(trial, device, context.workspace.compiled_dir)
-                speed = answer.speed.model_copy(update={"compiled": compiled})
+                other_ways = {
+                    "compiled": _in_a_way(StepWay.COMPILED, trial, device, context.workspace.compiled_dir),
+                    "graphed": _in_a_way(StepWay.GRAPHED, trial, device, context.workspace.compiled_dir),
+                }
+                speed = answer.speed.model_copy(update=other_ways)
                 rows.append(BenchRow(case=kind.case, speed=speed, problem="", remedy=""))
             else:
-                assert isinstance(answer, Failed), "compiled steps were not asked for"
+                assert isinstance(answer, Failed), "other ways were not asked for"
                 rows.append(BenchRow(case=kind.case, speed=None, problem=answer.message, remedy=answer.remedy))
             benchmark = Benchmark(
                 profile=context.profile.name,
@@ -187,30 +190,31 @@ def _trial(kind: Kind, device: DeviceChoice, *, seconds: float, folder: Path) ->
     )
 
 
-def _measured(trial: Trial, device: DeviceChoice, timeout_s: float = ANSWER_TIMEOUT_S) -> Tried | TriedCompiled | Failed:
+def _measured(trial: Trial, device: DeviceChoice, timeout_s: float = ANSWER_TIMEOUT_S) -> Tried | TriedWay | Failed:
     """What a worker process, started for this, makes of the trial."""
     with Workers(1) as workers:
         workers.order(0, trial)
         while (event := workers.next_event(timeout_s)) is not None:
-            if isinstance(event[1], Tried | TriedCompiled | Failed):
+            if isinstance(event[1], Tried | TriedWay | Failed):
                 return event[1]
             if isinstance(event[1], Died):
                 return _failed(f"The worker that measured it {event[1].description}.")
     return _failed(f"A worker on {device.name} did not answer within {timeout_s:.0f} s.")
 
 
-def _compiled(trial: Trial, device: DeviceChoice, cache: Path) -> CompiledSpeed | None:
-    """The bare step compiled, where a run would try it; whatever goes wrong is a reason."""
-    if not device.compiles or trial.recipe.ridge_penalty is not None:
+def _in_a_way(way: StepWay, trial: Trial, device: DeviceChoice, cache: Path) -> WaySpeed | None:
+    """The bare step taken in this way, where a run would try it; whatever goes wrong is a reason."""
+    if way not in device.ways or trial.recipe.ridge_penalty is not None:
         return None
-    problem = lacks_for_compiling(device.device)
+    problem = lacks_for_compiling(device.device) if way is StepWay.COMPILED else ""
     if not problem:
-        answer = _measured(trial.model_copy(update={"compiles_into": cache}), device, COMPILE_TIMEOUT_S + trial.seconds)
-        if isinstance(answer, TriedCompiled):
+        update = {"way": way, "cache": cache}
+        answer = _measured(trial.model_copy(update=update), device, READY_TIMEOUT_S + trial.seconds)
+        if isinstance(answer, TriedWay):
             return answer.speed
         assert isinstance(answer, Failed), "nothing else was asked for"
         problem = answer.message
-    return CompiledSpeed(ceiling_images_per_s=None, compile_s=None, problem=problem)
+    return WaySpeed(ceiling_images_per_s=None, ready_s=None, problem=problem)
 
 
 def _failed(message: str) -> Failed:

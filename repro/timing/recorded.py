@@ -9,23 +9,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from repro.hardware import DeviceChoice, processor_name
 from repro.messages import Measured
 from repro.plan import PlannedCell
-from repro.records import Record
+from repro.records import Record, StepWay
 from repro.spec import Cell
-from repro.timing.compiling import Compiling, recorded_as_compiled
 from repro.timing.kinds import EVALUATED_TRAIN_IMAGES, step_key
 from repro.timing.sharing import AtOnce, recorded
+from repro.timing.stepping import Stepping, recorded_stepping
 
 
 def recorded_step_times(
     cells: Sequence[PlannedCell],
     device: DeviceChoice,
     at_once: Mapping[str, AtOnce] | None = None,
-    compiling: Mapping[str, Compiling] | None = None,
+    steppings: Mapping[str, Stepping] | None = None,
 ) -> dict[str, Measured]:
     """Median step times of finished cells that ran on the same device (and processor), by `step_key`.
 
     Only those count that ran as many at once on a GPU as `at_once` says of their kind, or alone where it says nothing; and
-    compiled if `compiling` says so of their kind, else as they are.
+    that took their steps as `steppings` says of their kind, or plain ones.
     """
     steps, images, parameters = dict[str, list[float]](), dict[str, list[float]](), dict[str, int]()
     for cell, record in _from_here(cells, device):
@@ -34,7 +34,7 @@ def recorded_step_times(
         # A search that diverged was given up before its last step.
         if record.diverged or recorded(record).number != wanted:
             continue
-        if recorded_as_compiled(record).compiled != bool(compiling and key in compiling and compiling[key].compiled):
+        if recorded_stepping(record).way is not (steppings[key].way if steppings and key in steppings else StepWay.PLAIN):
             continue
         is_solved = recipe.ridge_penalty is not None
         steps.setdefault(key, []).append(0.0 if is_solved else record.wall_s / recipe.steps)
@@ -62,14 +62,15 @@ def recorded_at_once(cells: Sequence[PlannedCell], device: DeviceChoice) -> dict
     return found
 
 
-def recorded_compiling(cells: Sequence[PlannedCell], device: DeviceChoice, *, torch: str) -> dict[str, Compiling]:
-    """Whether steps of a kind are compiled on this device with this version of torch, likewise; nothing if none may be."""
-    found: dict[str, Compiling] = {}
-    if not device.compiles:
+def recorded_steppings(cells: Sequence[PlannedCell], device: DeviceChoice, *, torch: str) -> dict[str, Stepping]:
+    """In which way steps of a kind are taken on this device with this version of torch, likewise, as far as it is allowed."""
+    found: dict[str, Stepping] = {}
+    if not device.ways:
         return found
     for cell, record in sorted(_from_here(cells, device), key=lambda pair: pair[1].finished_at):
-        told = recorded_as_compiled(record)
-        if told.holds and record.environment.packages.get("torch") == torch:
+        told = recorded_stepping(record)
+        is_allowed = told.way is StepWay.PLAIN or told.way in device.ways
+        if told.holds and is_allowed and record.environment.packages.get("torch") == torch:
             found[step_key(cell)] = told
     return found
 

@@ -15,7 +15,7 @@ from repro.plan import DataFacts, PlannedCell
 from repro.spec import Cell
 from repro.timing.kinds import cell_seconds, step_key
 from repro.timing.probed import failed, probe_of, take_together
-from repro.timing.recorded import recorded_at_once, recorded_compiling, recorded_step_times
+from repro.timing.recorded import recorded_at_once, recorded_step_times, recorded_steppings
 from repro.timing.sharing import AtOnce, Limit, decide, memory_limit, next_number, rate_together
 from repro.workers import Workers
 
@@ -47,8 +47,8 @@ class GpuTiming:
         if device.at_once is not None:
             stated = AtOnce(number=device.at_once, reason=device.workers_reason, holds=False)
             self.at_once = dict.fromkeys(self.cells, stated)
-        compiling = recorded_compiling(planned, device, torch=importlib.metadata.version("torch"))
-        self.recorded = recorded_step_times(planned, device, self.at_once, compiling)
+        steppings = recorded_steppings(planned, device, torch=importlib.metadata.version("torch"))
+        self.recorded = recorded_step_times(planned, device, self.at_once, steppings)
         self.limit = min(
             Limit(number=device.num_workers, reason=device.workers_reason),
             Limit(number=len(unfinished), reason=f"cells left to run: {len(unfinished)}", holds=False),
@@ -139,7 +139,7 @@ class GpuTiming:
             update={
                 "step_s": number / rate if rate else max(answer.step_s for answer in answers),
                 "image_s": statistics.mean(answer.image_s for answer in answers),
-                "compile_s": max(answer.compile_s for answer in answers),
+                "ready_s": max(answer.ready_s for answer in answers),
                 "peak_bytes": max(answer.peak_bytes for answer in answers),
             }
         )

@@ -10,14 +10,13 @@ import time
 import warnings
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from repro.spec import Recipe
 from repro.training.data import TrainingData
-from repro.training.freezing import enter_training_mode, only_training
-from repro.training.loop import Forward, add_gradients, training_images
+from repro.training.loop import Forward, add_gradients
 from repro.training.precision import Precision
+from repro.training.rehearsal import rehearsal_images, rehearsing
 
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 """Where torch keeps compiled code, Triton's included."""
@@ -67,19 +66,9 @@ def _pass_twice(
     head: nn.Module | None,
     micro_batch: int | None,
 ) -> None:
-    """Compile by use: the second pass finds what still differs then. Buffers and gradients are afterwards as they were."""
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    positions_B = data.train_positions[torch.arange(recipe.batch_size) % len(data.train_positions)]
-    try:
-        with only_training(head, model):
-            enter_training_mode(model, head)
-            for _ in range(2):
-                x_BCHW, labels_B = data.model_batch(positions_B)
-                images = training_images(x_BCHW, labels_B, data, recipe, seed=0)
-                loss, _ = add_gradients(forward, images, recipe, precision=precision, micro_batch=micro_batch)
-                loss.item()
-    finally:
-        model.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+    """Compile by use: the second pass finds what still differs then."""
+    with rehearsing(model, head, device_type=precision.device_type):
+        for _ in range(2):
+            images = rehearsal_images(data, recipe)
+            loss, _ = add_gradients(forward, images, recipe, precision=precision, micro_batch=micro_batch)
+            loss.item()

@@ -26,7 +26,7 @@ from repro.training.precision import Precision
 from repro.training.seeds import BatchStream, derive_seed
 
 Forward = Callable[[Tensor], Tensor]
-"""Normalised images, float (B, C, H, W) → logits (B, K): a model, or what it was compiled to."""
+"""Normalised images, float (B, C, H, W) → logits (B, K): a model, or what it was compiled to or recorded as."""
 
 LOWER_THE_RATE = "Lower the recipe's lr, lengthen warmup_steps or set clip_norm; the cell's log shows the losses before."
 INTERVALS_PER_RUN = 20
@@ -67,9 +67,10 @@ def train(
     """Train `model` in place by `recipe` (one family's, resolved); it must lie on the device of the batches.
 
     `head` is the part of the model that a recipe trains alone, None where everything is trained. `micro_batch` images go
-    through the model at once, None: the whole batch. `forward` is what the steps call in the model's place, where it is
-    compiled; all else is done with the model itself. After each interval `save` is given what makes the state of that moment,
-    and may leave it; `state` is one of these, or None to start: a continued run ends bitwise as an undisturbed one on the CPU.
+    through the model at once, None: the whole batch. `forward` is what the steps call in the model's place, where they
+    are not plain; all else is done with the model itself. After each interval `save` is given what makes the state of that
+    moment, and may leave it; `state` is one of these, or None to start: a continued run ends bitwise as an undisturbed one on
+    the CPU.
     `progress` is called with the steps done and the newest row after each interval. Raises TrainingDiverged, naming the step.
     """
     assert (head is not None) == (recipe.trains == "head")

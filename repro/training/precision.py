@@ -20,9 +20,9 @@ class Precision:
     channels_last: bool
     """Whether images and convolution weights lie channels-last."""
 
-    def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """The context for forward passes."""
-        return torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.bfloat16)
+    def autocast(self, *, keeps_weights: bool = True) -> contextlib.AbstractContextManager[object]:
+        """The context for forward passes; unless it `keeps_weights`, each use of a weight rounds it anew."""
+        return torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.bfloat16, cache_enabled=keeps_weights)
 
     @property
     def memory_format(self) -> torch.memory_format:

@@ -1,4 +1,4 @@
-"""Whether steps may be compiled here, and what that lacks."""
+"""In which ways steps may be taken here, and what compiling lacks."""
 
 import sysconfig
 from pathlib import Path
@@ -7,22 +7,29 @@ import pytest
 
 from repro.errors import EnvironmentProblem
 from repro.hardware import choose_device, compilers, lacks_for_compiling
-from repro.hardware.compilers import may_compile
+from repro.hardware.compilers import ways_allowed
+from repro.records import StepWay
+
+GRAPHED, COMPILED = StepWay.GRAPHED, StepWay.COMPILED
 
 
-@pytest.mark.parametrize(("stated", "expected"), [(None, True), ("auto", True), ("never", False)])
-def test_the_user_may_forbid_it(stated: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [(None, (GRAPHED, COMPILED)), ("auto", (GRAPHED, COMPILED)), ("graphs", (GRAPHED,)), ("never", ())],
+)
+def test_the_user_may_forbid_it(stated: str | None, expected: tuple[StepWay, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VITREPRO_COMPILE", raising=False)
     if stated is not None:
         monkeypatch.setenv("VITREPRO_COMPILE", stated)
-    assert may_compile() == expected
-    assert not choose_device("cpu").compiles, "never on a CPU"
+    assert ways_allowed() == expected
+    assert choose_device("cpu").ways == (), "never on a CPU"
 
 
 @pytest.mark.parametrize("stated", ["", "always", "Never", "1"])
 def test_another_word_is_an_error_on_any_device(stated: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VITREPRO_COMPILE", stated)
-    with pytest.raises(EnvironmentProblem, match=rf"VITREPRO_COMPILE is '{stated}', which is neither auto nor never") as caught:
+    told = f"VITREPRO_COMPILE is '{stated}', which is none of auto, graphs and never"
+    with pytest.raises(EnvironmentProblem, match=told) as caught:
         choose_device("cpu")
     assert "never" in caught.value.remedy
 

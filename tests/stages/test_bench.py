@@ -17,6 +17,7 @@ from repro.errors import DiskFull, Interrupted, UsageError
 from repro.messages import Failed
 from repro.narration import bench_table
 from repro.plan import PlannedCell
+from repro.records import StepWay
 from repro.spec import Role
 from repro.stages import bench as stage
 from repro.stages.bench import bench, kinds_of
@@ -217,15 +218,17 @@ def test_a_worker_that_dies_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 @needs_a_compiler
-def test_where_steps_may_be_compiled_the_compiled_step_is_measured_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_steps_may_be_taken_otherwise_that_is_measured_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = context_of(tmp_path, only="*tiny_vit.scratch.plain.s1")
-    context.__dict__["device"] = replace(context.device, compiles=True)
+    context.__dict__["device"] = replace(context.device, ways=(StepWay.COMPILED, StepWay.GRAPHED))
     benchmark, _ = bench(context, seconds=SECONDS, row_done=lambda *row: None)
     (speed,) = [row.speed for row in benchmark.rows]
     assert speed is not None and speed.compiled is not None
     assert speed.compiled.problem == ""
     assert speed.compiled.ceiling_images_per_s is not None
-    assert speed.compiled.compile_s is not None and speed.compiled.compile_s > 0
+    assert speed.compiled.ready_s is not None and speed.compiled.ready_s > 0
+    assert speed.graphed is not None
+    assert speed.graphed.problem and speed.graphed.ready_s is None, "there are none on a CPU, which costs nothing else"
     assert any(context.workspace.compiled_dir.iterdir())
     schema = json.loads((ROOT / "docs" / "schemas" / "bench.schema.json").read_text())
     assert complaints(json.loads(benchmark.model_dump_json()), schema) == []
@@ -234,4 +237,4 @@ def test_where_steps_may_be_compiled_the_compiled_step_is_measured_too(tmp_path:
     benchmark, _ = bench(context, seconds=SECONDS, row_done=lambda *row: None)
     (speed,) = [row.speed for row in benchmark.rows]
     assert speed is not None and speed.compiled is not None
-    assert (speed.compiled.problem, speed.compiled.compile_s) == ("there is no compiler", None)
+    assert (speed.compiled.problem, speed.compiled.ready_s) == ("there is no compiler", None)

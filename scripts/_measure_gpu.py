@@ -85,6 +85,16 @@ class Measurement:
         table = pd.read_csv(self.out / home / "report" / name / "results.csv", dtype=str, keep_default_na=False)
         return [row for row in table.to_dict(orient="records") if row["status"] == "done"]
 
+    def busy(self) -> str:
+        """What a `run --json` that has just ended tells of the device, to follow other words; nothing where it was cut off."""
+        try:
+            told = json.loads((self.out / "stdout.json").read_text())
+        except json.JSONDecodeError:
+            return ""
+        if told["busy_share"] is None:
+            return ""
+        return f"; busy with cells {100 * told['busy_share']:.0f} % of {told['wall_s']:.0f} s"
+
     def say(self, line: str) -> None:
         print(line, flush=True)
         self.lines.append(line)
@@ -165,10 +175,10 @@ def run_blocks(measurement: Measurement, name: str, *, extra: dict[str, str] | N
     profile = measurement.profile(name, BLOCKS[name])
     started = time.monotonic()
     measurement.kit("fetch", "--profile", profile)
-    code = measurement.kit("run", "--profile", profile, extra=extra)
-    seconds = time.monotonic() - started
+    code = measurement.kit("run", "--profile", profile, "--json", extra=extra)
+    seconds, busy = time.monotonic() - started, measurement.busy()
     measurement.kit("report", "--profile", profile, "--no-pdf", at_most_s=120)
-    measurement.say(f"\n{name}: exit code {code} after {seconds:.0f} s in this pass")
+    measurement.say(f"\n{name}: exit code {code} after {seconds:.0f} s in this pass{busy}")
     measurement.say(
         "| size | model | init | recipe | n | test accuracy | training accuracy | s a cell | ms a step | kJ a cell | GiB |"
     )
@@ -203,14 +213,17 @@ def sharing(measurement: Measurement) -> None:
     for home, extra in (("together", None), ("alone", ALONE)):
         measurement.kit("fetch", "--profile", profile, home=home)
         started = time.monotonic()
-        code = measurement.kit("run", "--profile", profile, "--verbose", home=home, extra=extra)
-        measurement.say(f"sharing {home}: exit code {code} after {time.monotonic() - started:.0f} s, measuring included")
+        code = measurement.kit("run", "--profile", profile, "--verbose", "--json", home=home, extra=extra)
+        seconds, busy = time.monotonic() - started, measurement.busy()
+        measurement.say(f"sharing {home}: exit code {code} after {seconds:.0f} s, measuring included{busy}")
         records = [json.loads(path.read_text()) for path in (measurement.out / home / "runs").glob("*/record.json")]
         for name in sorted({record["cell"]["model"]["name"] for record in records}):
             own = [record for record in records if record["cell"]["model"]["name"] == name]
-            told = {choice["what"]: choice for choice in own[0]["choices"]}.get("cells at once", {})
+            told = {choice["what"]: choice for choice in own[0]["choices"]}
+            together, steps = told.get("cells at once", {}), told.get("steps", {})
             seconds = mean(record["wall_s"] for record in own)
-            measurement.say(f"  {name}: {seconds:.1f} s a cell, {told.get('value')} at once: {told.get('reason')}")
+            measurement.say(f"  {name}: {seconds:.1f} s a cell, {together.get('value')} at once: {together.get('reason')}")
+            measurement.say(f"  {name}: steps {steps.get('value')}: {steps.get('reason')}")
 
 
 def steps_of(measurement: Measurement, row: dict[str, str]) -> int:

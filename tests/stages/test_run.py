@@ -48,6 +48,9 @@ def test_a_new_cell_is_run_and_the_others_are_left_alone(tmp_path: Path) -> None
     before = spine.stamps(home)
     summary, lines = spine.run_here(profile, home)
     assert summary == ALL_DONE
+    assert summary.busy_share is not None
+    assert 0 < summary.busy_share <= 1
+    assert summary.wall_s > 0
     assert spine.stamps(home, without=[CELL]) == before
     assert spine.outcomes(home) == spine.outcomes(spine.finished() / "home")
     assert lines[0].startswith(f"forecast: 1 of {spine.NUM_CELLS} cells to run")

@@ -239,7 +239,7 @@ def add_gradients(
             part_loss = len(part.labels_B) / whole * part_loss
         torch.autograd.backward(part_loss)
         losses.append(part_loss.detach())
-        are_correct.append(logits_BK.argmax(dim=1) == part.main_labels())
+        are_correct.append(logits_BK.detach().argmax(dim=1) == part.main_labels())
     return sum(losses[1:], start=losses[0]), torch.cat(are_correct) if at_once < whole else are_correct[0]
 
 

@@ -19,6 +19,13 @@ from repro.hardware import CPU_THREADS_PER_WORKER
 from repro.messages import ANSWERS, Answer
 from repro.spec import Spec
 
+KEEPS_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+"""For glibc, in bytes (mallopt(3)): what a step frees the next one needs again, and giving it back in between costs thousands
+of page faults a step. The first is the largest that every 64-bit version takes; larger tensors still go back."""
 STOP_TIMEOUT_S = 5.0
 """How long a worker may take to end after its stdin closed, before it is killed."""
 
@@ -119,7 +126,9 @@ class Workers:
 
     def _start(self, slot: int) -> None:
         threads = str(CPU_THREADS_PER_WORKER)
-        environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
+        # What the user says of the memory stands.
+        environment = KEEPS_MEMORY | os.environ
+        environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
         popen = subprocess.Popen(
             [sys.executable, "-m", "repro.worker"],
             stdin=subprocess.PIPE,

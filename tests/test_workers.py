@@ -16,7 +16,7 @@ from repro.errors import DiskFull, OutOfMemory, TrainingDiverged
 from repro.messages import Enough, Failed, Measured, Probe, Ready, Steady
 from repro.spec import ModelSpec, Recipe
 from repro.worker import _as_failure
-from repro.workers import Died, Workers
+from repro.workers import KEEPS_MEMORY, Died, Workers
 
 WAIT_S = 120.0
 """How long a test waits for a worker before it fails; on a quiet machine the answer comes within seconds."""
@@ -93,6 +93,19 @@ def test_an_open_ended_probe_goes_on_until_it_is_told_that_it_is_enough() -> Non
         assert isinstance(measured, Measured)
         assert measured.blocks[-1].ended_s - measured.blocks[0].began_s > 0.9
         assert isinstance(next_of(workers, Ready), Ready)
+
+
+def test_a_worker_has_one_thread_and_keeps_its_memory_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "4096")
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    with Workers(1) as workers:
+        next_of(workers, Ready)
+        [process] = children()
+        environment = process.environ()
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert environment["MALLOC_TOP_PAD_"] == "4096"
+    assert environment["MALLOC_TRIM_THRESHOLD_"] == KEEPS_MEMORY["MALLOC_TRIM_THRESHOLD_"]
 
 
 def test_workers_become_more_and_fewer() -> None:

@@ -31,6 +31,7 @@ from repro.timing import (
     by_cores,
     probe_step_times,
     recorded_step_times,
+    settle_precision,
     step_key,
 )
 from repro.weights import WeightFacts, read_weight_facts
@@ -194,15 +195,32 @@ class Context:
         forecast = make_forecast(entries, times, sharing=sharing, source=source, num_test_images=tested)
         return replace(forecast, smaller_profile=self.profile.smaller, steppings=dict(self.steppings))
 
+    def settle_precision(self, unfinished: list[PlannedCell], plan: Plan) -> None:
+        """Settle whether cells run in bfloat16 where that is still to be found out: `device` is another one then."""
+        if not self.device.may_bfloat16:
+            return
+        before = self.device.precision_reason
+        known = {key: self.measured[key] for key in map(step_key, (entry.cell for entry in unfinished)) if key in self.measured}
+        self.device, times = settle_precision(
+            unfinished, plan.cells, self.device, known, lambda device: self._probe(unfinished, device, {})
+        )
+        self.measured.update(times)
+        if self.device.bfloat16 or (self.verbose and self.device.precision_reason != before):
+            self.say(self.device.precision_reason)
+
+    def _probe(self, unfinished: list[PlannedCell], device: DeviceChoice, known: dict[str, Measured]) -> dict[str, Measured]:
+        if new := {step_key(entry.cell) for entry in unfinished} - known.keys():
+            # On a slow device this takes minutes, and silence would look like a hang.
+            precision = " in bfloat16" * device.bfloat16
+            self.say(f"timing a few steps{precision} of {len(new)} kind{'s' * (len(new) > 1)} of cells for the forecast")
+        return probe_step_times(unfinished, self.facts(), device, known)
+
     def _times_on_a_cpu(self, unfinished: list[PlannedCell], plan: Plan) -> tuple[dict[str, Measured], str]:
+        self.settle_precision(unfinished, plan)
         recorded = recorded_step_times(plan.cells, self.device)
         source = "earlier records on this machine"
-        untimed = {step_key(entry.cell) for entry in unfinished} - recorded.keys()
-        if untimed:
-            if new := untimed - self.measured.keys():
-                # On a slow device this takes minutes, and silence would look like a hang.
-                self.say(f"timing a few steps of {len(new)} kind{'s' * (len(new) > 1)} of cells for the forecast")
-            self.measured.update(probe_step_times(unfinished, self.facts(), self.device, {**self.measured, **recorded}))
+        if {step_key(entry.cell) for entry in unfinished} - recorded.keys():
+            self.measured.update(self._probe(unfinished, self.device, {**self.measured, **recorded}))
             source = f"a probe in {self.device.num_workers} worker{'s' * (self.device.num_workers > 1)}"
         return {**self.measured, **recorded}, source
 

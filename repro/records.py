@@ -57,6 +57,8 @@ class Choice(Spec):
     """Whether later runs on the same device may take it over; else it was so for this run only."""
 
 
+PRECISION = "precision"
+"""`Choice.what` of the precision, `float32` or `bfloat16`."""
 STEPS = "steps"
 """What a record calls the choice in which way training steps were taken; where there is none they were plain."""
 

@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,8 +112,30 @@ def test_records_of_cells_that_are_not_selected_tell_as_well(tmp_path: Path, mon
     assert (forecast.num_cells, forecast.num_done) == (2, 1)
 
 
+def test_what_gains_by_bfloat16_runs_in_it_on_a_cpu_and_is_timed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, lines = spine.make_context(spine.write_study(tmp_path), tmp_path / "home")
+    context.device = replace(context.device, may_bfloat16=True)
+    probed: list[bool] = []
+
+    def probe(cells: list, facts: object, device: DeviceChoice, known: dict) -> dict[str, Measured]:
+        if missing := {step_key(entry.cell) for entry in cells} - known.keys():
+            probed.append(device.bfloat16)
+        return {key: Measured(step_s=0.25 if device.bfloat16 else 0.5, num_parameters=10) for key in missing}
+
+    monkeypatch.setattr(context_module, "probe_step_times", probe)
+    spine.fetch(context)
+    plan = context.plan()
+    forecasts = [context.forecast(list(plan.cells), plan) for _ in range(2)]
+    assert probed == [False, True]
+    assert context.device.bfloat16
+    assert "bfloat16: steps are 2.00 times as fast as in float32 on this processor" in lines
+    assert set(forecasts[0].cell_s.values()) == {0.25 * entry.cell.recipe.steps for entry in plan.cells}
+    assert forecasts[0] == forecasts[1]
+
+
 def test_a_forecast_is_probed_once_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context, _ = spine.make_context(spine.write_study(tmp_path), tmp_path / "home")
+    context.device = replace(context.device, may_bfloat16=False)
     probed: list[set[str]] = []
 
     def probe(cells: list, facts: object, device: object, known: dict) -> dict[str, Measured]:

@@ -21,7 +21,7 @@ from repro.analysis.results import CellRow, Estimate, Gap, Group, Outcome, Resul
 from repro.analysis.statistics import Arm, Correctness, Scale, estimate
 from repro.analysis.study import Study, index_study, row_order
 from repro.analysis.wording import listing
-from repro.records import STEPS, CellStatus, Environment, Record, StepWay
+from repro.records import PRECISION, STEPS, CellStatus, Environment, Record, StepWay
 from repro.spec import Cell, Claim, PairSpec, Profile
 
 COLUMNS = tuple(CellRow.model_fields)
@@ -242,6 +242,7 @@ def _mixtures(records: Sequence[Record]) -> list[str]:
         "versions of vitrepro": lambda record: record.environment.vitrepro,
         "commits": lambda record: record.environment.commit or "no git checkout",
         "ways of taking training steps": _steps,
+        "precisions": _precision,
         "contents of the data set": lambda record: record.data_sha256[:12],
     }
     by_dataset: dict[str, list[Record]] = {}
@@ -260,6 +261,10 @@ def _mixtures(records: Sequence[Record]) -> list[str]:
 def _steps(record: Record) -> str:
     """Compiled steps, and such through CUDA graphs, may differ from plain ones in rounding."""
     return next((choice.value for choice in record.choices if choice.what == STEPS), StepWay.PLAIN)
+
+
+def _precision(record: Record) -> str:
+    return next((choice.value for choice in record.choices if choice.what == PRECISION), "unknown")
 
 
 def _device(environment: Environment) -> str:

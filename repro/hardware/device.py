@@ -3,6 +3,7 @@
 Must not know cells or profiles. Read `choose_device` first.
 """
 
+import os
 from dataclasses import dataclass, replace
 
 from repro.errors import EnvironmentProblem
@@ -14,12 +15,16 @@ from repro.hardware.machine import (
     CELLS_AT_ONCE_VARIABLE,
     CPU_THREADS_PER_WORKER,
     available_memory_bytes,
+    multiplies_in_bfloat16,
     stated_cells_at_once,
     usable_cores,
 )
 from repro.hardware.obstacles import obstacle
 from repro.records import StepWay
 
+PRECISION_VARIABLE = "VITREPRO_PRECISION"
+"""Environment variable that says whether cells may run in bfloat16."""
+AUTO, FLOAT32 = "auto", "float32"
 BFLOAT16_LIMIT = 0.02
 """Relative difference beyond which bfloat16 products are wrong; rounding to 8 binary digits makes 0.003."""
 MOST_ON_A_GPU = 8
@@ -38,6 +43,8 @@ class DeviceChoice:
     """`cpu` or the GPU's product name."""
     bfloat16: bool
     """Whether forward passes run under bfloat16 autocast."""
+    may_bfloat16: bool = False
+    """Whether bfloat16 is to be tried: a CPU multiplies in it, and whether cells gain by that is measured (`timing`)."""
     channels_last: bool
     """Whether images and convolution weights lie channels-last: a fifth faster for the ResNet on a CPU, more on a GPU."""
     reason: str
@@ -81,13 +88,20 @@ def choose_device(requested: str) -> DeviceChoice:
 
 
 def _cpu(reason: str) -> DeviceChoice:
+    knows_bfloat16 = multiplies_in_bfloat16()
+    why = "float32, since this processor does not multiply in bfloat16"
+    if is_float32_stated():
+        why = f"float32, since {PRECISION_VARIABLE} is {FLOAT32}"
+    elif knows_bfloat16:
+        why = "float32, or bfloat16 where that proves faster for all models of a profile"
     return DeviceChoice(
         device="cpu",
         name="cpu",
         bfloat16=False,
+        may_bfloat16=knows_bfloat16 and not is_float32_stated(),
         channels_last=True,
         reason=reason,
-        precision_reason="float32: on a CPU the small models gain nothing from bfloat16, and results are bitwise repeatable",
+        precision_reason=why,
         driver=None,
         num_workers=max(1, usable_cores() // CPU_THREADS_PER_WORKER),
         workers_reason="one per usable core",
@@ -96,6 +110,8 @@ def _cpu(reason: str) -> DeviceChoice:
 
 def _cuda(seen: Inspection, probe: CudaProbe) -> DeviceChoice:
     bfloat16, reason = choose_precision(probe)
+    if is_float32_stated():
+        bfloat16, reason = False, f"float32, since {PRECISION_VARIABLE} is {FLOAT32}"
     num_workers, why, is_settled = workers_on_a_gpu(seen)
     return DeviceChoice(
         device="cuda",
@@ -110,6 +126,17 @@ def _cuda(seen: Inspection, probe: CudaProbe) -> DeviceChoice:
         at_once=num_workers if is_settled else None,
         uuid=probe.uuid,
     )
+
+
+def is_float32_stated() -> bool:
+    """Whether the user wants float32 everywhere. Raises EnvironmentProblem for a word that is neither `auto` nor that."""
+    stated = os.environ.get(PRECISION_VARIABLE, AUTO)
+    if stated not in (AUTO, FLOAT32):
+        raise EnvironmentProblem(
+            f"{PRECISION_VARIABLE} is {stated!r}, which is neither {AUTO} nor {FLOAT32}.",
+            remedy=f"Set it to {FLOAT32}, or to {AUTO} or unset it: bfloat16 where the device multiplies in it and gains.",
+        )
+    return stated == FLOAT32
 
 
 def workers_on_a_gpu(seen: Inspection) -> tuple[int, str, bool]:

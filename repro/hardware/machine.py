@@ -19,6 +19,8 @@ CPU_THREADS_PER_WORKER = 1
 
 IMAGE_BUDGET_VARIABLE = "VITREPRO_IMAGES_ON_DEVICE_GIB"
 """Names how much device memory the images of one cell may fill."""
+BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Intel and AMD, Intel's matrix unit, Arm: names in Linux' /proc/cpuinfo."""
 CELLS_AT_ONCE_VARIABLE = "VITREPRO_CELLS_AT_ONCE"
 """Names how many cells run at once on a GPU, whatever their kind."""
 GPU_SHARE_FOR_IMAGES = 2
@@ -89,6 +91,15 @@ def processor_name() -> str:
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def multiplies_in_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU has instructions for products of bfloat16, as Linux tells it; where it does not tell, no."""
+    for line in _lines(cpuinfo):
+        name, _, values = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return not BFLOAT16_FLAGS.isdisjoint(values.split())
+    return False
 
 
 def available_memory_bytes() -> int:

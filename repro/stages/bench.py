@@ -18,7 +18,7 @@ from repro.errors import DiskFull, UsageError
 from repro.hardware import CPU_THREADS_PER_WORKER, DeviceChoice, lacks_for_compiling, usable_cores
 from repro.messages import Failed, Trial, Tried, TriedWay
 from repro.plan import DataFacts, PlannedCell
-from repro.records import Choice, Environment, StepWay
+from repro.records import PRECISION, CellStatus, Choice, Environment, StepWay
 from repro.spec import Cell, Recipe, Role
 from repro.timing import image_shape
 from repro.workers import Died, Workers
@@ -90,7 +90,10 @@ def bench(context: Context, *, seconds: float, row_done: Callable[[BenchRow, int
     `row_done` is called with each row, its number and how many there are. Raises UsageError where there is nothing to measure,
     DiskFull, Interrupted on a signal; rows that are measured stay.
     """
-    device, kinds = context.device, kinds_of(context)
+    kinds = kinds_of(context)
+    plan = context.plan()
+    context.settle_precision([entry for entry in context.selected(plan) if entry.status is not CellStatus.DONE], plan)
+    device = context.device
     rows: list[BenchRow] = []
     environment: Environment | None = None
     started_at = _now()
@@ -234,7 +237,7 @@ def _choices(device: DeviceChoice) -> tuple[Choice, ...]:
     on_cpu = f"with {CPU_THREADS_PER_WORKER} thread, as in training; the other {cores - 1} of {cores} cores are left idle"
     return (
         Choice(what="device", value=device.name, reason=device.reason),
-        Choice(what="precision", value="bfloat16" if device.bfloat16 else "float32", reason=device.precision_reason),
+        Choice(what=PRECISION, value="bfloat16" if device.bfloat16 else "float32", reason=device.precision_reason),
         Choice(what="workers", value="1", reason=on_cpu if device.device == "cpu" else alone),
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from repro.hardware import DeviceChoice, processor_name
 from repro.messages import Measured
 from repro.plan import PlannedCell
-from repro.records import Record, StepWay
+from repro.records import PRECISION, Record, StepWay
 from repro.spec import Cell
 from repro.timing.kinds import EVALUATED_TRAIN_IMAGES, step_key
 from repro.timing.sharing import AtOnce, recorded
@@ -28,9 +28,11 @@ def recorded_step_times(
     that took their steps as `steppings` says of their kind, or plain ones.
     """
     steps, images, parameters = dict[str, list[float]](), dict[str, list[float]](), dict[str, int]()
-    for cell, record in _from_here(cells, device):
+    for cell, record in records_from_here(cells, device):
         key, recipe = step_key(cell), cell.recipe
         wanted = at_once[key].number if at_once and key in at_once else 1
+        if _precision(record) not in (None, "bfloat16" if device.bfloat16 else "float32"):
+            continue
         # A search that diverged was given up before its last step.
         if record.diverged or recorded(record).number != wanted:
             continue
@@ -56,7 +58,7 @@ def recorded_step_times(
 def recorded_at_once(cells: Sequence[PlannedCell], device: DeviceChoice) -> dict[str, AtOnce]:
     """How many cells of a kind run at once on this device, by `step_key`, as earlier runs have measured it, the latest last."""
     found: dict[str, AtOnce] = {}
-    for cell, record in sorted(_from_here(cells, device), key=lambda pair: pair[1].finished_at):
+    for cell, record in sorted(records_from_here(cells, device), key=lambda pair: pair[1].finished_at):
         if (told := recorded(record)).holds:
             found[step_key(cell)] = told
     return found
@@ -67,7 +69,7 @@ def recorded_steppings(cells: Sequence[PlannedCell], device: DeviceChoice, *, to
     found: dict[str, Stepping] = {}
     if not device.ways:
         return found
-    for cell, record in sorted(_from_here(cells, device), key=lambda pair: pair[1].finished_at):
+    for cell, record in sorted(records_from_here(cells, device), key=lambda pair: pair[1].finished_at):
         told = recorded_stepping(record)
         is_allowed = told.way is StepWay.PLAIN or told.way in device.ways
         if told.holds and is_allowed and record.environment.packages.get("torch") == torch:
@@ -75,10 +77,14 @@ def recorded_steppings(cells: Sequence[PlannedCell], device: DeviceChoice, *, to
     return found
 
 
-def _from_here(cells: Sequence[PlannedCell], device: DeviceChoice) -> Iterator[tuple[Cell, Record]]:
+def records_from_here(cells: Sequence[PlannedCell], device: DeviceChoice) -> Iterator[tuple[Cell, Record]]:
     """Finished cells that ran on the same device and processor."""
     here = (device.name, processor_name())
     for entry in cells:
         record = entry.record
         if record is not None and (record.environment.device, record.environment.processor) == here:
             yield entry.cell, record
+
+
+def _precision(record: Record) -> str | None:
+    return next((choice.value for choice in record.choices if choice.what == PRECISION), None)

@@ -47,6 +47,35 @@ def test_auto_without_a_gpu_is_the_cpu_and_says_why(monkeypatch: pytest.MonkeyPa
     assert chosen.num_workers == max(1, usable_cores())
 
 
+@pytest.mark.parametrize(
+    ("knows", "stated", "may"), [(True, None, True), (True, "auto", True), (True, "float32", False), (False, None, False)]
+)
+def test_a_cpu_that_multiplies_in_bfloat16_may_use_it_unless_the_user_says_otherwise(
+    knows: bool, stated: str | None, may: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "multiplies_in_bfloat16", lambda: knows)
+    monkeypatch.delenv(device.PRECISION_VARIABLE, raising=False)
+    if stated is not None:
+        monkeypatch.setenv(device.PRECISION_VARIABLE, stated)
+    chosen = choose_device("cpu")
+    assert (chosen.bfloat16, chosen.may_bfloat16) == (False, may)
+    assert chosen.precision_reason.startswith("float32")
+    assert ("or bfloat16 where that proves faster" in chosen.precision_reason) == may
+
+
+def test_float32_can_be_asked_for_on_a_gpu_and_another_word_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, ONE_GPU, PROBE)
+    assert choose_device("cuda").bfloat16
+    monkeypatch.setenv(device.PRECISION_VARIABLE, "float32")
+    chosen = choose_device("cuda")
+    assert (chosen.bfloat16, chosen.precision_reason) == (False, "float32, since VITREPRO_PRECISION is float32")
+    monkeypatch.setenv(device.PRECISION_VARIABLE, "float16")
+    for name in ("cpu", "cuda"):
+        with pytest.raises(EnvironmentProblem, match="'float16'") as caught:
+            choose_device(name)
+        assert "float32" in caught.value.remedy
+
+
 def test_cuda_without_a_gpu_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, NO_GPU)
     with pytest.raises(EnvironmentProblem, match="NVML Shared Library Not Found") as caught:

@@ -18,6 +18,7 @@ from repro.hardware import (
     stated_cells_at_once,
     usable_cores,
 )
+from repro.hardware.machine import multiplies_in_bfloat16
 
 
 def control_group(folder: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> None:
@@ -134,3 +135,20 @@ def test_activations_may_fill_a_share_of_memory_that_does_not_change_with_what_i
     assert activation_budget_bytes(device="cpu") == (budget, words)
     assert 2**26 < budget < psutil.virtual_memory().total // 7
     assert words.startswith("an eighth of")
+
+
+@pytest.mark.parametrize(
+    ("text", "knows"),
+    [
+        ("model name\t: A\nflags\t\t: fpu avx512f avx512_bf16 vaes\n", True),
+        ("flags\t\t: fpu amx_bf16\n", True),
+        ("Features\t: fp asimd bf16 i8mm\n", True),
+        ("flags\t\t: fpu avx512f avx_ne_convert\n", False),
+        ("bugs\t: bf16\n", False),
+        ("", False),
+    ],
+)
+def test_a_processor_tells_whether_it_multiplies_in_bfloat16(text: str, knows: bool, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    assert multiplies_in_bfloat16(tmp_path / "cpuinfo") == knows
+    assert not multiplies_in_bfloat16(tmp_path / "nowhere")

@@ -1,0 +1,67 @@
+"""Whether cells run in bfloat16 on a CPU that multiplies in it: as earlier cells did, or as a short probe finds.
+
+One precision for a whole run, as on a GPU, for families that are compared would else differ in it. Must not know torch. Read
+`settle_precision` first.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from repro.hardware import DeviceChoice
+from repro.messages import Measured
+from repro.plan import PlannedCell
+from repro.records import PRECISION
+from repro.timing.kinds import step_key
+from repro.timing.recorded import records_from_here
+
+BFLOAT16 = "bfloat16"
+LEAST_GAIN = 1.15
+"""All steps together must be so many times as fast: less is not worth that they round otherwise than in float32."""
+LEAST_STEP_S = 0.05
+"""Shorter steps are those of the micro models, of which the ViT takes three times as long in bfloat16: not tried then."""
+
+
+def settle_precision(
+    unfinished: Sequence[PlannedCell],
+    planned: Sequence[PlannedCell],
+    device: DeviceChoice,
+    known: Mapping[str, Measured],
+    probe: Callable[[DeviceChoice], Mapping[str, Measured]],
+) -> tuple[DeviceChoice, dict[str, Measured]]:
+    """The device with its precision settled, and the step times of the unfinished cells in it, by `step_key`, as far as timed.
+
+    Finished cells among `planned` decide, where there are any from this device. `known` are times in float32; `probe` times
+    all kinds of unfinished cells on the device that it is given. Where nothing can be timed yet, nothing is settled.
+    """
+    if (told := _recorded(planned, device)) is not None:
+        why = f"{told}, as in earlier cells of this profile on this processor"
+        return replace(device, bfloat16=told == BFLOAT16, may_bfloat16=False, precision_reason=why), dict(known)
+    steps = dict[str, int]()
+    for entry in unfinished:
+        if entry.cell.recipe.ridge_penalty is None:
+            steps[step_key(entry.cell)] = steps.get(step_key(entry.cell), 0) + entry.cell.recipe.steps
+    plain = dict(known) if steps.keys() <= known.keys() else {**known, **probe(device)}
+    timed = {key: plain[key].step_s for key in steps if key in plain}
+    if not timed:
+        return device, plain
+    shortest = min(timed, key=lambda key: timed[key])
+    if timed[shortest] < LEAST_STEP_S:
+        why = f"float32: steps of {1000 * timed[shortest]:.2g} ms ({shortest.split()[0]}) are too short for bfloat16 on a CPU"
+        return replace(device, may_bfloat16=False, precision_reason=why), plain
+    fast = dict(probe(replace(device, bfloat16=True)))
+    gains = [timed[key] / fast[key].step_s for key in timed]
+    gain = sum(steps[key] * timed[key] for key in timed) / sum(steps[key] * fast[key].step_s for key in timed)
+    by_kind = " to ".join(dict.fromkeys(f"{gain:.2f}" for gain in (min(gains), max(gains))))
+    if gain >= LEAST_GAIN and min(gains) >= 1:
+        why = f"bfloat16: steps are {by_kind} times as fast as in float32 on this processor"
+        return replace(device, bfloat16=True, may_bfloat16=False, precision_reason=why), {**plain, **fast}
+    why = f"float32: steps in bfloat16 would be {by_kind} times as fast on this processor"
+    return replace(device, may_bfloat16=False, precision_reason=why), plain
+
+
+def _recorded(planned: Sequence[PlannedCell], device: DeviceChoice) -> str | None:
+    """The precision of the cell that ended last."""
+    found = None
+    for _, record in sorted(records_from_here(planned, device), key=lambda pair: pair[1].finished_at):
+        found = next((choice.value for choice in record.choices if choice.what == PRECISION), found)
+    return found

@@ -366,6 +366,21 @@ def test_cells_whose_steps_were_taken_in_several_ways_are_told(values: tuple[str
     assert [f"mix ways of taking training steps: {mixed}" in one for one in warnings] == [True] * bool(mixed)
 
 
+@pytest.mark.parametrize(
+    ("values", "mixed"), [(("bfloat16", "float32"), "bfloat16 (1 cells), float32 (1 cells)"), (("float32", "float32"), "")]
+)
+def test_cells_in_several_precisions_are_told_and_the_newest_says_why(values: tuple[str, ...], mixed: str) -> None:
+    members = []
+    for seed, value in enumerate(values, start=1):
+        cell, record = done(seed, finished_at=f"2026-01-0{seed}T00:00:00+00:00")
+        choice = Choice(what="precision", value=value, reason=f"{value}: it was measured")
+        members.append((cell, record.model_copy(update={"choices": (choice,)})))
+    results = recorded(*members)
+    assert [f"mix precisions: {mixed}" in one for one in results.warnings] == [True] * bool(mixed)
+    assert results.precision == "float32: it was measured"
+    assert recorded(done(1)).precision is None
+
+
 @pytest.mark.slow
 def test_thousands_of_cells_are_assembled() -> None:
     study = ToyStudy()

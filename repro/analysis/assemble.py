@@ -61,6 +61,7 @@ def assemble(
         vitrepro=__version__,
         generated_at=generated_at,
         environment=newest.environment if newest else None,
+        precision=next((choice.reason for choice in newest.choices if choice.what == PRECISION), None) if newest else None,
         warnings=(
             *_progress_warnings(rows),
             *study.refused,

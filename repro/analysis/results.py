@@ -252,6 +252,8 @@ class Results(Spec):
     """UTC time, ISO 8601."""
     environment: Environment | None
     """Of the newest record; None while there is none."""
+    precision: str | None = None
+    """The precision of the newest record, and why; None where it tells none."""
     warnings: tuple[str, ...]
     """What a reader must know: mixed devices or versions, an unfinished matrix."""
     claims: tuple[ClaimResult, ...]

@@ -7,14 +7,14 @@ row with its reason; the file is written anew after each row. Must not know how 
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from repro.benchmarks import BenchCase, Benchmark, BenchRow, WaySpeed, write_benchmark
 from repro.context import Context, source_commit
-from repro.errors import DiskFull, UsageError
+from repro.errors import DiskFull, EnvironmentProblem, UsageError
 from repro.hardware import CPU_THREADS_PER_WORKER, DeviceChoice, lacks_for_compiling, usable_cores
 from repro.messages import Failed, Trial, Tried, TriedWay
 from repro.plan import DataFacts, PlannedCell
@@ -92,7 +92,9 @@ def bench(context: Context, *, seconds: float, row_done: Callable[[BenchRow, int
     """
     kinds = kinds_of(context)
     plan = context.plan()
-    context.settle_precision([entry for entry in context.selected(plan) if entry.status is not CellStatus.DONE], plan)
+    # A model that cannot be timed is told in its own row, and costs no other.
+    with suppress(EnvironmentProblem):
+        context.settle_precision([entry for entry in context.selected(plan) if entry.status is not CellStatus.DONE], plan)
     device = context.device
     rows: list[BenchRow] = []
     environment: Environment | None = None

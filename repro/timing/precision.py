@@ -7,6 +7,7 @@ One precision for a whole run, as on a GPU, for families that are compared would
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from repro.errors import EnvironmentProblem
 from repro.hardware import DeviceChoice
 from repro.messages import Measured
 from repro.plan import PlannedCell
@@ -31,7 +32,8 @@ def settle_precision(
     """The device with its precision settled, and the step times of the unfinished cells in it, by `step_key`, as far as timed.
 
     Finished cells among `planned` decide, where there are any from this device. `known` are times in float32; `probe` times
-    all kinds of unfinished cells on the device that it is given. Where nothing can be timed yet, nothing is settled.
+    all kinds of unfinished cells on the device that it is given. Where nothing can be timed yet, nothing is settled. Raises
+    EnvironmentProblem where steps in float32 cannot be timed.
     """
     if (told := _recorded(planned, device)) is not None:
         why = f"{told}, as in earlier cells of this profile on this processor"
@@ -48,7 +50,11 @@ def settle_precision(
     if timed[shortest] < LEAST_STEP_S:
         why = f"float32: steps of {1000 * timed[shortest]:.2g} ms ({shortest.split()[0]}) are too short for bfloat16 on a CPU"
         return replace(device, may_bfloat16=False, precision_reason=why), plain
-    fast = dict(probe(replace(device, bfloat16=True)))
+    try:
+        fast = dict(probe(replace(device, bfloat16=True)))
+    except EnvironmentProblem as error:
+        why = f"float32: steps in bfloat16 could not be timed ({error.message})"
+        return replace(device, may_bfloat16=False, precision_reason=why), plain
     gains = [timed[key] / fast[key].step_s for key in timed]
     gain = sum(steps[key] * timed[key] for key in timed) / sum(steps[key] * fast[key].step_s for key in timed)
     by_kind = " to ".join(dict.fromkeys(f"{gain:.2f}" for gain in (min(gains), max(gains))))

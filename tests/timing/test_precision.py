@@ -7,6 +7,7 @@ import pytest
 import spine
 from toy_cells import entry, times
 
+from repro.errors import EnvironmentProblem
 from repro.hardware import DeviceChoice, choose_device, processor_name
 from repro.messages import Measured
 from repro.plan import PlannedCell
@@ -62,6 +63,17 @@ def test_short_steps_are_not_tried() -> None:
     device, known = settle_precision(cells, [], CPU, slow, prober({}, {}, asked))
     assert (asked, device.bfloat16, device.may_bfloat16, known) == ([], False, False, slow)
     assert "steps of 20 ms (a) are too short" in device.precision_reason
+
+
+def test_steps_that_fail_in_bfloat16_are_taken_in_float32() -> None:
+    def probe(device: DeviceChoice) -> Mapping[str, Measured]:
+        if device.bfloat16:
+            raise EnvironmentProblem("Timing a failed.", remedy="Report it.")
+        return times(a=1.0)
+
+    device, known = settle_precision([entry("a")], [], CPU, {}, probe)
+    assert (device.bfloat16, device.may_bfloat16, known) == (False, False, times(a=1.0))
+    assert "could not be timed (Timing a failed.)" in device.precision_reason
 
 
 def test_nothing_is_settled_before_anything_can_be_timed() -> None:

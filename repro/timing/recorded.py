@@ -31,7 +31,8 @@ def recorded_step_times(
     for cell, record in records_from_here(cells, device):
         key, recipe = step_key(cell), cell.recipe
         wanted = at_once[key].number if at_once and key in at_once else 1
-        if _precision(record) not in (None, "bfloat16" if device.bfloat16 else "float32"):
+        # On a GPU precision goes with the device.
+        if device.device == "cpu" and _precision(record) not in (None, "bfloat16" if device.bfloat16 else "float32"):
             continue
         # A search that diverged was given up before its last step.
         if record.diverged or recorded(record).number != wanted:

@@ -60,15 +60,11 @@ class Arrivals:
             self._changed.notify_all()
 
     def coming(self) -> Coming:
-        """What is on its way now. Raises what has ended the fetch."""
-        self.check()
+        """What is on its way now. Raises what has ended the fetch: a full disk, weights that nobody knows."""
         with self._changed:
+            if self._error is not None:
+                raise self._error
             return NOTHING_COMES if self._is_over else Coming(names=dict(self._missing), is_over=False)
-
-    def check(self) -> None:
-        """Raise what has ended the fetch, if anything has: a full disk, weights that nobody knows."""
-        if self._error is not None:
-            raise self._error
 
     def wait(self, seen: Coming) -> None:
         """Until something other than `seen` is on its way. Raises what has ended the fetch."""
@@ -77,11 +73,11 @@ class Arrivals:
                 self._changed.wait(LOOK_S)
 
     def _fetch(self, work: Callable[[], None]) -> None:
+        ended_by: BaseException | None = None
         try:
             work()
         except BaseException as error:  # noqa: BLE001 - handed over to the thread that runs the cells, whatever it is
-            self._error = error
-        finally:
-            with self._changed:
-                self._is_over = True
-                self._changed.notify_all()
+            ended_by = error
+        with self._changed:
+            self._is_over, self._error = True, ended_by
+            self._changed.notify_all()

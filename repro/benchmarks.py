@@ -12,9 +12,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from repro.choices import Choice
 from repro.documents import read_document, write_document
 from repro.errors import CorruptFile
-from repro.records import Choice, Environment
+from repro.records import Environment
 from repro.spec import Family, Spec, slug
 from repro.workspace import Workspace
 

@@ -199,13 +199,11 @@ class Context:
         """Settle whether cells run in bfloat16 where that is still to be found out: `device` is another one then."""
         if not self.device.may_bfloat16:
             return
-        before = self.device.precision_reason
-        known = {key: self.measured[key] for key in map(step_key, (entry.cell for entry in unfinished)) if key in self.measured}
         self.device, times = settle_precision(
-            unfinished, plan.cells, self.device, known, lambda device: self._probe(unfinished, device, {})
+            unfinished, plan.cells, self.device, self.measured, lambda device: self._probe(unfinished, device, {})
         )
         self.measured.update(times)
-        if self.device.bfloat16 or (self.verbose and self.device.precision_reason != before):
+        if self.device.bfloat16 or self.verbose:
             self.say(self.device.precision_reason)
 
     def _probe(self, unfinished: list[PlannedCell], device: DeviceChoice, known: dict[str, Measured]) -> dict[str, Measured]:

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from repro.benchmarks import Speed, WaySpeed
-from repro.records import Choice, Environment, StepWay
+from repro.choices import Choice, StepWay
+from repro.records import Environment
 from repro.spec import Cell, InputSpec, ModelSpec, Recipe, Spec
 
 

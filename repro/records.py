@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError
 
 from repro import documents
+from repro.choices import Choice
 from repro.documents import one_line, read_document, write_document
 from repro.errors import CorruptFile
 from repro.inside import InsideNumbers
@@ -42,36 +43,6 @@ class CellStatus(StrEnum):
     PENDING = "pending"
     UNFETCHED = "unfetched"
     BLOCKED = "blocked"
-
-
-class Choice(Spec):
-    """Something that was chosen automatically, with the reason."""
-
-    what: str
-    """For instance `device`, `precision`, `threads`."""
-    value: str
-    """The choice."""
-    reason: str
-    """Why."""
-    holds: bool = True
-    """Whether later runs on the same device may take it over; else it was so for this run only."""
-
-
-PRECISION = "precision"
-"""`Choice.what` of the precision, `float32` or `bfloat16`."""
-STEPS = "steps"
-"""What a record calls the choice in which way training steps were taken; where there is none they were plain."""
-
-
-class StepWay(StrEnum):
-    """In which way training steps run their forward and backward pass. All compute the same, rounded otherwise at most."""
-
-    PLAIN = "plain"
-    """Operation by operation."""
-    COMPILED = "compiled"
-    """Through `torch.compile`."""
-    GRAPHED = "CUDA graphs"
-    """Each pass recorded once as a CUDA graph and played back."""
 
 
 class Environment(Spec):

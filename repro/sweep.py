@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from repro.choices import Choice, StepWay
 from repro.context import Context, source_commit
 from repro.errors import DiskFull, EnvironmentProblem, OutOfMemory, TrainingDiverged
 from repro.forecast import Forecast
@@ -16,7 +17,7 @@ from repro.inside import is_looked_into
 from repro.messages import Done, Failed, Job, Progress, Weights
 from repro.plan import STOPPED, PlannedCell, blocked_by, chosen_rate
 from repro.progress import Clock, Display, Occupancy
-from repro.records import FAILURE, LAST, PRECISION, RECORD, CellStatus, Choice, Failure, StepWay, read_record, write_failure
+from repro.records import FAILURE, LAST, RECORD, CellStatus, Failure, read_record, write_failure
 from repro.timing import AtOnce, Stepping, step_key
 from repro.workers import Died, Workers
 from repro.workspace import command_line
@@ -194,8 +195,7 @@ class Sweep:
         device = self.device
         why = "as many as cells run at once" if self.sharing.on_gpu else device.workers_reason
         return (
-            Choice(what="device", value=device.name, reason=device.reason),
-            Choice(what=PRECISION, value="bfloat16" if device.bfloat16 else "float32", reason=device.precision_reason),
+            *device.choices(),
             Choice(what="workers", value=str(self.workers.num_workers), reason=why),
             *([at_once.choice()] if self.sharing.on_gpu else []),
             *([stepping.choice()] if stepping is not None else []),

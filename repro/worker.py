@@ -17,10 +17,10 @@ import torch
 
 from repro.bench import measure_speed, measure_way
 from repro.cell import run_cell
+from repro.choices import StepWay
 from repro.errors import NO_SPACE_ERRNOS, DiskFull, OutOfMemory, ReproError
 from repro.messages import ORDERS, Done, Enough, Failed, Job, Probe, Progress, Ready, Steady, Trial
 from repro.probe import measure_step
-from repro.records import StepWay
 from repro.spec import Spec
 
 CPU_ALLOCATOR_REFUSES = "DefaultCPUAllocator: can't allocate memory"

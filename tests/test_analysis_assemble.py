@@ -15,7 +15,8 @@ from repro.analysis.assemble import COLUMNS, assemble, gaps, groups, outcome_row
 from repro.analysis.results import Outcome, Results
 from repro.analysis.study import index_study
 from repro.catalog import load_catalog
-from repro.records import CellStatus, Choice, Environment, Record
+from repro.choices import Choice
+from repro.records import CellStatus, Environment, Record
 from repro.spec import Cell, CellBlock, CheckpointSpec, Claim, DatasetSpec, Measure, Profile, Recipe, Role, UpstreamInit
 
 PROFILE = Profile(

@@ -16,8 +16,9 @@ from repro.benchmarks import (
     read_benchmarks,
     write_benchmark,
 )
+from repro.choices import Choice
 from repro.errors import CorruptFile
-from repro.records import Choice, Environment
+from repro.records import Environment
 from repro.speed_table import speed_rows, speed_text
 from repro.workspace import Workspace
 

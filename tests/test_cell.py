@@ -6,9 +6,10 @@ import pytest
 import spine
 
 from repro.cell import run_cell
+from repro.choices import Choice
 from repro.errors import CorruptFile, EnvironmentProblem, TrainingDiverged
 from repro.messages import Job
-from repro.records import EPOCHS, FAILURE, LAST, LOG, PREDICTIONS, RECORD, WEIGHTS, Choice, Record, read_predictions
+from repro.records import EPOCHS, FAILURE, LAST, LOG, PREDICTIONS, RECORD, WEIGHTS, Record, read_predictions
 from repro.spec import Recipe
 from repro.workspace import Workspace
 

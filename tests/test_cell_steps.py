@@ -9,8 +9,9 @@ from compiler_here import needs_a_compiler
 from recorded_passes import Recording
 from test_cell import CELL, folder_of, job_of, run_killed_after, run_undisturbed
 
+from repro.choices import Choice, StepWay
 from repro.messages import Job
-from repro.records import LOG, Choice, Record, StepWay, read_epochs
+from repro.records import LOG, Record, read_epochs
 from repro.training.compilation import CACHE_VARIABLE
 
 PLACE = "torch.cuda.make_graphed_callables"

@@ -11,12 +11,13 @@ import pytest
 import spine
 
 from repro import context as context_module
+from repro.choices import StepWay
 from repro.context import COMMIT_VARIABLE, source_commit
 from repro.datasets.manifest import MANIFEST
 from repro.errors import ProfileError, UsageError
 from repro.hardware import DeviceChoice
 from repro.messages import Block, Measured, Probe
-from repro.records import CellStatus, StepWay
+from repro.records import CellStatus
 from repro.timing import shared, step_key, ways
 from repro.workers import Workers
 from repro.workspace import command_line

@@ -263,6 +263,20 @@ def test_arrivals_are_told_until_all_is_over() -> None:
         assert arrivals.coming() == Coming(names={}, is_over=True)
 
 
+def test_what_ends_the_fetch_is_raised_to_whoever_asks_what_comes() -> None:
+    arrivals, full = Arrivals(), DiskFull("No space left.", remedy="Free some.")
+
+    def work() -> None:
+        raise full
+
+    with arrivals.of({"a": "A"}, work=work, stop=lambda: None):
+        with pytest.raises(DiskFull) as raised:
+            arrivals.wait(Coming(names={"a": "A"}, is_over=False))
+        assert raised.value is full
+        with pytest.raises(DiskFull):
+            arrivals.coming()
+
+
 def test_leaving_stops_the_fetch() -> None:
     arrivals, stopped, ended = Arrivals(), threading.Event(), threading.Event()
 

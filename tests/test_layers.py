@@ -17,7 +17,9 @@ PACKAGE = Path(__file__).parent.parent / "repro"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "container", "workspace"}),
     frozenset({"documents", "screen", "spec"}),
-    frozenset({"catalog", "profiles", "records", "benchmarks", "inside", "formatting", "progress", "download", "slimming"}),
+    frozenset(
+        {"catalog", "profiles", "choices", "records", "benchmarks", "inside", "formatting", "progress", "download", "slimming"}
+    ),
     frozenset({"plan", "analysis", "hardware", "datasets", "weights", "models", "training", "svg", "messages", "speed_table"}),
     frozenset({"cell", "probe", "workers", "figures", "evidence", "headline", "histories", "report_files"}),
     frozenset({"timing"}),
@@ -34,7 +36,9 @@ SIDEWAYS = {
     ("workspace", "errors"): "a home that cannot be written is a user's problem, told as one",
     ("workspace", "container"): "what to do about it differs inside a container",
     ("records", "inside"): "the record holds the numbers of the look, and how a look is kept stands in one place",
-    ("benchmarks", "records"): "it tells choices and environment as a record does",
+    ("records", "choices"): "a record tells what was chosen",
+    ("benchmarks", "choices"): "so does a benchmark",
+    ("benchmarks", "records"): "it tells the environment as a record does",
     ("__main__", "cli"): "`python -m repro` is the command",
 }
 """The imports within one layer that are allowed, with the reason."""

@@ -6,11 +6,11 @@ from recorded_passes import Recording
 from training_toy import CNN, RECIPE, STRONG, VIT, toy_model
 
 from repro.catalog import load_catalog
+from repro.choices import StepWay
 from repro.errors import StepsNotGraphed
 from repro.messages import Probe
 from repro.models.macs import count_parameters
 from repro.probe import measure_step
-from repro.records import StepWay
 from repro.spec import ModelSpec, Recipe
 from repro.training.data import TrainingData
 

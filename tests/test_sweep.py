@@ -9,13 +9,14 @@ import pytest
 import spine
 from toy_cells import GPU
 
+from repro.choices import StepWay
 from repro.context import Context
 from repro.errors import DiskFull, OutOfMemory
 from repro.forecast import make_forecast
 from repro.messages import Failed, Job
 from repro.plan import PlannedCell
 from repro.progress import PlainDisplay
-from repro.records import CellStatus, StepWay, read_failure
+from repro.records import CellStatus, read_failure
 from repro.spec import Cell
 from repro.stages import run as stage
 from repro.stages.run import run

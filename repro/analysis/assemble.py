@@ -21,7 +21,8 @@ from repro.analysis.results import CellRow, Estimate, Gap, Group, Outcome, Resul
 from repro.analysis.statistics import Arm, Correctness, Scale, estimate
 from repro.analysis.study import Study, index_study, row_order
 from repro.analysis.wording import listing
-from repro.records import PRECISION, STEPS, CellStatus, Environment, Record, StepWay
+from repro.choices import PRECISION, STEPS, StepWay, chosen
+from repro.records import CellStatus, Environment, Record
 from repro.spec import Cell, Claim, PairSpec, Profile
 
 COLUMNS = tuple(CellRow.model_fields)
@@ -61,7 +62,7 @@ def assemble(
         vitrepro=__version__,
         generated_at=generated_at,
         environment=newest.environment if newest else None,
-        precision=next((choice.reason for choice in newest.choices if choice.what == PRECISION), None) if newest else None,
+        precision=told.reason if newest and (told := chosen(newest.choices, PRECISION)) else None,
         warnings=(
             *_progress_warnings(rows),
             *study.refused,
@@ -242,8 +243,9 @@ def _mixtures(records: Sequence[Record]) -> list[str]:
         "versions of torch": lambda record: record.environment.packages.get("torch", "unknown"),
         "versions of vitrepro": lambda record: record.environment.vitrepro,
         "commits": lambda record: record.environment.commit or "no git checkout",
-        "ways of taking training steps": _steps,
-        "precisions": _precision,
+        # Compiled steps, and such through CUDA graphs, may differ from plain ones in rounding.
+        "ways of taking training steps": lambda record: _value(record, STEPS, otherwise=StepWay.PLAIN),
+        "precisions": lambda record: _value(record, PRECISION, otherwise="unknown"),
         "contents of the data set": lambda record: record.data_sha256[:12],
     }
     by_dataset: dict[str, list[Record]] = {}
@@ -259,13 +261,8 @@ def _mixtures(records: Sequence[Record]) -> list[str]:
     return warnings
 
 
-def _steps(record: Record) -> str:
-    """Compiled steps, and such through CUDA graphs, may differ from plain ones in rounding."""
-    return next((choice.value for choice in record.choices if choice.what == STEPS), StepWay.PLAIN)
-
-
-def _precision(record: Record) -> str:
-    return next((choice.value for choice in record.choices if choice.what == PRECISION), "unknown")
+def _value(record: Record, what: str, *, otherwise: str) -> str:
+    return choice.value if (choice := chosen(record.choices, what)) else otherwise
 
 
 def _device(environment: Environment) -> str:

@@ -14,9 +14,9 @@ from repro.bench.product import ProductPeak
 from repro.bench.setting import Setting, prepared
 from repro.benchmarks import Speed, blocks_of
 from repro.cell.files import describe_environment
+from repro.choices import Choice
 from repro.hardware import EnergyMeter, peak_memory_bytes, start_peak_memory
 from repro.messages import Trial, Tried
-from repro.records import Choice
 from repro.training.evaluation import evaluate
 
 PEAK_PART = 20

@@ -14,6 +14,7 @@ from torch import nn
 from repro.bench.clock import LEAST_BLOCKS, now_s
 from repro.cell.run import FLOPS_PER_MAC_FORWARD, FLOPS_PER_MAC_TRAINED, training_data
 from repro.cell.start import Start, choose_micro_batch
+from repro.choices import Choice
 from repro.datasets import Pack
 from repro.datasets.device import PartImages
 from repro.datasets.memory import pack_in_memory
@@ -24,7 +25,6 @@ from repro.models.build import build_model, channels_of
 from repro.models.heads import LINEAR, head_of
 from repro.models.macs import count_forward_macs
 from repro.probe import FEWEST_IMAGES
-from repro.records import Choice
 from repro.spec import Recipe
 from repro.training.data import TrainingData
 from repro.training.evaluation import evaluation_batch

@@ -9,8 +9,8 @@ from repro.bench.clock import LEAST_BLOCKS, MOST_BLOCKS, now_s
 from repro.bench.product import ProductPeak
 from repro.bench.setting import prepared
 from repro.benchmarks import WaySpeed, blocks_of
+from repro.choices import StepWay
 from repro.messages import Trial, TriedWay
-from repro.records import StepWay
 from repro.training.ways import ready_steps
 
 PEAK_S = 0.2

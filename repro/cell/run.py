@@ -28,6 +28,7 @@ from repro.cell.files import (
 from repro.cell.inside import leave_inside
 from repro.cell.start import Start, choose_micro_batch, make_start
 from repro.cell.steps import steps_of
+from repro.choices import Choice
 from repro.datasets import Pack, dev_split, load_pack, training_subset
 from repro.datasets.device import DeviceImages, PartImages
 from repro.datasets.streaming import place_images
@@ -43,7 +44,6 @@ from repro.records import (
     LOG,
     PREDICTIONS,
     WEIGHTS,
-    Choice,
     Record,
     write_epochs,
     write_predictions,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from repro.cell.files import sha256_of
+from repro.choices import Choice
 from repro.datasets import Pack
 from repro.errors import CorruptFile
 from repro.hardware import activation_budget_bytes
@@ -17,7 +18,7 @@ from repro.messages import Job, Weights
 from repro.models.build import build_model, channels_of, load_backbone
 from repro.models.heads import LINEAR, head_of, uses_batch_norm
 from repro.models.published import load_published
-from repro.records import WEIGHTS, Choice
+from repro.records import WEIGHTS
 from repro.spec import InputSpec, Recipe
 from repro.training.evaluation import evaluation_batch
 from repro.training.memory import fitting_micro_batch, saved_bytes_per_image

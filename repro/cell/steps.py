@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from repro.choices import STEPS, Choice, StepWay
 from repro.errors import StepsNotGraphed
 from repro.messages import Job
-from repro.records import STEPS, Choice, StepWay
 from repro.spec import Recipe
 from repro.training.data import TrainingData
 from repro.training.loop import Forward
@@ -22,7 +22,6 @@ from repro.workspace import Workspace
 
 READY = {StepWay.COMPILED: "steps compiled in {:.2f} s", StepWay.GRAPHED: "steps recorded as CUDA graphs in {:.2f} s"}
 """What the log says of steps that are not plain."""
-FAILURES = {StepWay.COMPILED: "compiling failed", StepWay.GRAPHED: "CUDA graphs failed"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,7 @@ def steps_of(
     except Exception as error:  # noqa: BLE001 - compilers raise all kinds; the record tells it, and nothing is lost but speed
         reason = " ".join(str(error).split())[:300]
         if not isinstance(error, StepsNotGraphed):
-            reason = f"{FAILURES[job.way]} in this cell: {type(error).__name__}: {reason}"
+            reason = f"{job.way.failure} in this cell: {type(error).__name__}: {reason}"
     else:
         log(READY[job.way].format(seconds))
         return Steps(forward=forward, choices=job.choices)

@@ -7,7 +7,7 @@ not know cells. Read `choose_device` in `device` first.
 
 from repro.hardware.compilers import COMPILE_VARIABLE, lacks_for_compiling
 from repro.hardware.cuda import CudaProbe, ProductCheck, probe_cuda
-from repro.hardware.device import DeviceChoice, choose_device
+from repro.hardware.device import BFLOAT16, DeviceChoice, choose_device
 from repro.hardware.diagnosis import diagnose, lost_gpu
 from repro.hardware.gpus import Gpu, GpuProcess, GpuSurvey, MigSlice
 from repro.hardware.host import HostFacts, look_at_host
@@ -31,6 +31,7 @@ from repro.hardware.machine import (
 from repro.hardware.nvml import EnergyMeter, survey_gpus
 
 __all__ = [
+    "BFLOAT16",
     "CELLS_AT_ONCE_VARIABLE",
     "COMPILE_VARIABLE",
     "CPU_THREADS_PER_WORKER",

@@ -10,8 +10,8 @@ import sysconfig
 from importlib.util import find_spec
 from pathlib import Path
 
+from repro.choices import StepWay
 from repro.errors import EnvironmentProblem
-from repro.records import StepWay
 
 COMPILE_VARIABLE = "VITREPRO_COMPILE"
 """Environment variable that says in which ways training steps may be taken."""

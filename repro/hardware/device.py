@@ -6,6 +6,7 @@ Must not know cells or profiles. Read `choose_device` first.
 import os
 from dataclasses import dataclass, replace
 
+from repro.choices import PRECISION, Choice, StepWay
 from repro.errors import EnvironmentProblem
 from repro.hardware.compilers import ways_allowed
 from repro.hardware.cuda import BFLOAT16_CAPABILITY, CudaProbe
@@ -20,11 +21,10 @@ from repro.hardware.machine import (
     usable_cores,
 )
 from repro.hardware.obstacles import obstacle
-from repro.records import StepWay
 
 PRECISION_VARIABLE = "VITREPRO_PRECISION"
 """Environment variable that says whether cells may run in bfloat16."""
-AUTO, FLOAT32 = "auto", "float32"
+AUTO, FLOAT32, BFLOAT16 = "auto", "float32", "bfloat16"
 BFLOAT16_LIMIT = 0.02
 """Relative difference beyond which bfloat16 products are wrong; rounding to 8 binary digits makes 0.003."""
 MOST_ON_A_GPU = 8
@@ -64,6 +64,18 @@ class DeviceChoice:
     does not pay there (docs/measurements.md), and results stay bitwise repeatable."""
     uuid: str = ""
     """The GPU's or MIG slice's UUID; empty on a CPU."""
+
+    @property
+    def precision(self) -> str:
+        """`bfloat16` or `float32`, as records name it."""
+        return BFLOAT16 if self.bfloat16 else FLOAT32
+
+    def choices(self) -> tuple[Choice, Choice]:
+        """Device and precision, for the record."""
+        return (
+            Choice(what="device", value=self.name, reason=self.reason),
+            Choice(what=PRECISION, value=self.precision, reason=self.precision_reason),
+        )
 
 
 def choose_device(requested: str) -> DeviceChoice:

@@ -5,9 +5,9 @@ Must not know how a cell is run. Read `chosen_rate` first.
 
 from collections.abc import Mapping
 
+from repro.choices import Choice
 from repro.errors import TrainingDiverged
 from repro.plan.state import PlannedCell
-from repro.records import Choice
 
 
 def chosen_rate(entry: PlannedCell, entries: Mapping[str, PlannedCell]) -> tuple[float, Choice | None]:

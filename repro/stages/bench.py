@@ -13,12 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from repro.benchmarks import BenchCase, Benchmark, BenchRow, WaySpeed, write_benchmark
+from repro.choices import Choice, StepWay
 from repro.context import Context, source_commit
 from repro.errors import DiskFull, EnvironmentProblem, UsageError
 from repro.hardware import CPU_THREADS_PER_WORKER, DeviceChoice, lacks_for_compiling, usable_cores
 from repro.messages import Failed, Trial, Tried, TriedWay
 from repro.plan import DataFacts, PlannedCell
-from repro.records import PRECISION, CellStatus, Choice, Environment, StepWay
+from repro.records import CellStatus, Environment
 from repro.spec import Cell, Recipe, Role
 from repro.timing import image_shape
 from repro.workers import Died, Workers
@@ -238,8 +239,7 @@ def _choices(device: DeviceChoice) -> tuple[Choice, ...]:
     alone = "the GPU to itself, as in training"
     on_cpu = f"with {CPU_THREADS_PER_WORKER} thread, as in training; the other {cores - 1} of {cores} cores are left idle"
     return (
-        Choice(what="device", value=device.name, reason=device.reason),
-        Choice(what=PRECISION, value="bfloat16" if device.bfloat16 else "float32", reason=device.precision_reason),
+        *device.choices(),
         Choice(what="workers", value="1", reason=on_cpu if device.device == "cpu" else alone),
     )
 

@@ -7,15 +7,14 @@ One precision for a whole run, as on a GPU, for families that are compared would
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from repro.choices import PRECISION, chosen
 from repro.errors import EnvironmentProblem
-from repro.hardware import DeviceChoice
+from repro.hardware import BFLOAT16, DeviceChoice
 from repro.messages import Measured
 from repro.plan import PlannedCell
-from repro.records import PRECISION
 from repro.timing.kinds import step_key
 from repro.timing.recorded import records_from_here
 
-BFLOAT16 = "bfloat16"
 LEAST_GAIN = 1.15
 """All steps together must be so many times as fast: less is not worth that they round otherwise than in float32."""
 LEAST_STEP_S = 0.05
@@ -67,7 +66,5 @@ def settle_precision(
 
 def _recorded(planned: Sequence[PlannedCell], device: DeviceChoice) -> str | None:
     """The precision of the cell that ended last."""
-    found = None
-    for _, record in sorted(records_from_here(planned, device), key=lambda pair: pair[1].finished_at):
-        found = next((choice.value for choice in record.choices if choice.what == PRECISION), found)
-    return found
+    ended = sorted(records_from_here(planned, device), key=lambda pair: pair[1].finished_at, reverse=True)
+    return next((choice.value for _, record in ended if (choice := chosen(record.choices, PRECISION))), None)

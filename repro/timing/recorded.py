@@ -6,10 +6,11 @@ Read `recorded_step_times` first.
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
+from repro.choices import PRECISION, StepWay, chosen
 from repro.hardware import DeviceChoice, processor_name
 from repro.messages import Measured
 from repro.plan import PlannedCell
-from repro.records import PRECISION, Record, StepWay
+from repro.records import Record
 from repro.spec import Cell
 from repro.timing.kinds import EVALUATED_TRAIN_IMAGES, step_key
 from repro.timing.sharing import AtOnce, recorded
@@ -32,7 +33,8 @@ def recorded_step_times(
         key, recipe = step_key(cell), cell.recipe
         wanted = at_once[key].number if at_once and key in at_once else 1
         # On a GPU precision goes with the device.
-        if device.device == "cpu" and _precision(record) not in (None, "bfloat16" if device.bfloat16 else "float32"):
+        precision = chosen(record.choices, PRECISION)
+        if device.device == "cpu" and precision is not None and precision.value != device.precision:
             continue
         # A search that diverged was given up before its last step.
         if record.diverged or recorded(record).number != wanted:
@@ -85,7 +87,3 @@ def records_from_here(cells: Sequence[PlannedCell], device: DeviceChoice) -> Ite
         record = entry.record
         if record is not None and (record.environment.device, record.environment.processor) == here:
             yield entry.cell, record
-
-
-def _precision(record: Record) -> str | None:
-    return next((choice.value for choice in record.choices if choice.what == PRECISION), None)

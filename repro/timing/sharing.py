@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 
+from repro.choices import Choice, chosen
 from repro.messages import Block
-from repro.records import Choice, Record
+from repro.records import Record
 from repro.spec import Cell
 from repro.timing.kinds import step_key
 
@@ -43,10 +44,9 @@ class AtOnce:
 
 def recorded(record: Record) -> AtOnce:
     """What a finished cell's record tells; it ran alone where that tells nothing."""
-    for choice in record.choices:
-        if choice.what == CELLS_AT_ONCE:
-            return AtOnce(number=int(choice.value), reason=choice.reason, holds=choice.holds)
-    return AtOnce(number=1, reason="", holds=False)
+    if (choice := chosen(record.choices, CELLS_AT_ONCE)) is None:
+        return AtOnce(number=1, reason="", holds=False)
+    return AtOnce(number=int(choice.value), reason=choice.reason, holds=choice.holds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,9 @@ Pure: nothing is measured here. Must not know torch. Read `decide_stepping` firs
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from repro.choices import STEPS, Choice, StepWay, chosen
 from repro.formatting import count
-from repro.records import STEPS, Choice, Record, StepWay
+from repro.records import Record
 
 LEAST_GAIN = 1.05
 """Steps must be so many times as fast as plain ones: less is not worth that they round otherwise than others."""
@@ -55,10 +56,9 @@ class Candidate:
 
 def recorded_stepping(record: Record) -> Stepping:
     """What a finished cell's record tells; its steps were plain where that tells nothing."""
-    for choice in record.choices:
-        if choice.what == STEPS:
-            return Stepping(way=StepWay(choice.value), reason=choice.reason, holds=choice.holds)
-    return Stepping(way=StepWay.PLAIN, reason="", holds=False)
+    if (choice := chosen(record.choices, STEPS)) is None:
+        return Stepping(way=StepWay.PLAIN, reason="", holds=False)
+    return Stepping(way=StepWay(choice.value), reason=choice.reason, holds=choice.holds)
 
 
 def decide_stepping(

@@ -9,11 +9,11 @@ import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 
+from repro.choices import StepWay
 from repro.errors import StepsNotGraphed
 from repro.hardware import COMPILE_VARIABLE, lacks_for_compiling
 from repro.messages import Failed, Measured, Probe
 from repro.plan import PlannedCell
-from repro.records import StepWay
 from repro.timing.probed import probe_of
 from repro.timing.recorded import recorded_steppings
 from repro.timing.shared import GpuTiming
@@ -32,7 +32,6 @@ CLOSED_FORM = Stepping(
     way=StepWay.PLAIN, reason="the head is solved for in closed form, so that there are no steps", holds=False
 )
 SHAPE_UNKNOWN = Stepping(way=StepWay.PLAIN, reason="nothing was known of its images when the others were timed", holds=False)
-FAILURES = {StepWay.COMPILED: "compiling failed", StepWay.GRAPHED: "CUDA graphs failed"}
 
 
 class WayTiming:
@@ -102,4 +101,4 @@ class WayTiming:
 def _brief(failed: Failed, way: StepWay) -> str:
     if failed.error == StepsNotGraphed.__name__:
         return failed.message
-    return f"{FAILURES[way]}: {failed.error}: {failed.message}"[:300]
+    return f"{way.failure}: {failed.error}: {failed.message}"[:300]

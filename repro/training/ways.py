@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from repro.records import StepWay
+from repro.choices import StepWay
 from repro.spec import Recipe
 from repro.training.compilation import compile_steps
 from repro.training.data import TrainingData

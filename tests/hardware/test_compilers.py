@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from repro.choices import StepWay
 from repro.errors import EnvironmentProblem
 from repro.hardware import choose_device, compilers, lacks_for_compiling
 from repro.hardware.compilers import ways_allowed
-from repro.records import StepWay
 
 GRAPHED, COMPILED = StepWay.GRAPHED, StepWay.COMPILED
 

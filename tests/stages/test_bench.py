@@ -12,12 +12,12 @@ from small_json_schema import complaints
 from repro.bench.clock import LEAST_BLOCKS
 from repro.benchmarks import Benchmark, BenchRow, read_benchmark, read_benchmarks
 from repro.catalog import load_catalog, load_profile
+from repro.choices import StepWay
 from repro.context import Context
 from repro.errors import DiskFull, Interrupted, UsageError
 from repro.messages import Failed
 from repro.narration import bench_table
 from repro.plan import PlannedCell
-from repro.records import StepWay
 from repro.spec import Role
 from repro.stages import bench as stage
 from repro.stages.bench import bench, kinds_of

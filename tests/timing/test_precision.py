@@ -7,11 +7,11 @@ import pytest
 import spine
 from toy_cells import entry, times
 
+from repro.choices import Choice
 from repro.errors import EnvironmentProblem
 from repro.hardware import DeviceChoice, choose_device, processor_name
 from repro.messages import Measured
 from repro.plan import PlannedCell
-from repro.records import Choice
 from repro.timing import recorded_step_times, settle_precision, step_key
 
 CPU = replace(choose_device("cpu"), bfloat16=False, may_bfloat16=True)

@@ -8,11 +8,11 @@ import spine
 from toy_cells import GPU, entry
 
 from repro.catalog import load_catalog
+from repro.choices import Choice
 from repro.errors import EnvironmentProblem
 from repro.hardware import DeviceChoice, processor_name
 from repro.messages import Block, Failed, Measured, Probe
 from repro.plan import PlannedCell
-from repro.records import Choice
 from repro.timing import AtOnce, GpuTiming, probed, shared, step_key
 from repro.workers import Workers
 

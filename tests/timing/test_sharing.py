@@ -5,8 +5,8 @@ from fractions import Fraction
 import pytest
 from toy_cells import entry
 
+from repro.choices import Choice
 from repro.messages import Block
-from repro.records import Choice
 from repro.timing import step_key
 from repro.timing.sharing import (
     GAIN,

@@ -3,7 +3,8 @@
 import pytest
 import spine
 
-from repro.records import Choice, StepWay, read_record
+from repro.choices import Choice, StepWay
+from repro.records import read_record
 from repro.timing.stepping import Candidate, Stepping, decide_stepping, recorded_stepping
 
 

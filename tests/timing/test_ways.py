@@ -12,11 +12,11 @@ from toy_cells import GPU as PLAIN_GPU
 from toy_cells import entry
 
 from repro.catalog import load_catalog
+from repro.choices import StepWay
 from repro.errors import StepsNotGraphed
 from repro.hardware import DeviceChoice, lacks_for_compiling, processor_name
 from repro.messages import Block, Failed, Measured, Probe
 from repro.plan import PlannedCell
-from repro.records import StepWay
 from repro.spec import Cell
 from repro.timing import AtOnce, GpuTiming, Stepping, WayTiming, probed, shared, step_key, ways
 from repro.workers import Died, Workers

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError
 
 from repro import documents
+from repro.attempts import ATTEMPT
 from repro.choices import Choice
 from repro.documents import one_line, read_document, write_document
 from repro.errors import CorruptFile
@@ -189,7 +190,7 @@ class EpochRow(Spec):
 def write_record(folder: Path, record: Record) -> None:
     """Write `record.json`, last of all files, and drop what only an unfinished cell needs."""
     write_document(folder / RECORD, record)
-    for name in (FAILURE, LAST):
+    for name in (FAILURE, LAST, ATTEMPT):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -367,6 +367,16 @@ def test_cells_whose_steps_were_taken_in_several_ways_are_told(values: tuple[str
     assert [f"mix ways of taking training steps: {mixed}" in one for one in warnings] == [True] * bool(mixed)
 
 
+def test_a_cell_whose_first_steps_were_taken_in_another_precision_is_told() -> None:
+    (plain, alone), (resumed, record) = done(1), done(2)
+    last = Choice(what="precision", value="bfloat16", reason="it was measured")
+    first = Choice(what="first steps", value="float32", reason="taken on cpu by an attempt that was interrupted")
+    of_one = plain, alone.model_copy(update={"choices": (last,)})
+    of_both = resumed, record.model_copy(update={"choices": (last, first)})
+    [warning] = [one for one in recorded(of_one, of_both).warnings if "precisions" in one]
+    assert warning.endswith("mix precisions: bfloat16 (1 cells), bfloat16 after float32 (1 cells).")
+
+
 @pytest.mark.parametrize(
     ("values", "mixed"), [(("bfloat16", "float32"), "bfloat16 (1 cells), float32 (1 cells)"), (("float32", "float32"), "")]
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import spine
 
+from repro.attempts import ATTEMPT, FIRST_STEPS, read_attempt
 from repro.cell import run_cell
 from repro.choices import Choice
 from repro.errors import CorruptFile, EnvironmentProblem, TrainingDiverged
@@ -125,6 +126,47 @@ def test_a_killed_cell_goes_on_and_ends_bitwise_alike(cell_id: str, tmp_path: Pa
     assert numbers(record) == numbers(undisturbed)
     assert record.energy_j is None
     assert not (folder_of(job) / LAST).exists()
+
+
+def in_precision(job: Job, value: str) -> Job:
+    choices = (Choice(what="precision", value=value, reason="it was measured"),)
+    return job.model_copy(update={"bfloat16": value == "bfloat16", "choices": choices})
+
+
+def test_first_steps_in_another_precision_are_told_through_every_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repro.cell.files.STATE_PART", 0)
+    job = job_of(CELL, tmp_path)
+    run_killed_after(in_precision(job, "float32"), 3)
+    begun = read_attempt(folder_of(job), job.fingerprint)
+    assert begun is not None
+    assert [choice.value for choice in begun.choices] == ["float32"]
+    run_killed_after(in_precision(job, "bfloat16"), 6)
+    record = run_undisturbed(in_precision(job, "bfloat16"))
+    assert [choice.value for choice in record.choices if choice.what in ("precision", FIRST_STEPS)] == ["bfloat16", "float32"]
+    assert not (folder_of(job) / ATTEMPT).exists()
+
+
+def test_an_attempt_that_left_no_state_is_not_told(tmp_path: Path) -> None:
+    job = job_of(CELL, tmp_path)
+    run_killed_after(in_precision(job, "float32"), 6)
+    (folder_of(job) / LAST).unlink()
+    record = run_undisturbed(in_precision(job, "bfloat16"))
+    assert not [choice for choice in record.choices if choice.what == FIRST_STEPS]
+
+
+@pytest.mark.parametrize("content", ["{", '{"schema_version": 2}', ""])
+def test_an_attempt_that_cannot_be_read_costs_what_it_tells_only(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repro.cell.files.STATE_PART", 0)
+    job = job_of(CELL, tmp_path)
+    run_killed_after(in_precision(job, "float32"), 6)
+    (folder_of(job) / ATTEMPT).write_text(content)
+    record = run_undisturbed(in_precision(job, "bfloat16"))
+    assert record.resumed_from_step is not None
+    assert not [choice for choice in record.choices if choice.what == FIRST_STEPS]
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "noise", "of another cell"])

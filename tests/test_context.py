@@ -11,11 +11,12 @@ import pytest
 import spine
 
 from repro import context as context_module
-from repro.choices import StepWay
+from repro.attempts import Attempt, write_attempt
+from repro.choices import Choice, StepWay
 from repro.context import COMMIT_VARIABLE, source_commit
 from repro.datasets.manifest import MANIFEST
 from repro.errors import ProfileError, UsageError
-from repro.hardware import DeviceChoice
+from repro.hardware import DeviceChoice, processor_name
 from repro.messages import Block, Measured, Probe
 from repro.records import CellStatus
 from repro.timing import shared, step_key, ways
@@ -132,6 +133,30 @@ def test_what_gains_by_bfloat16_runs_in_it_on_a_cpu_and_is_timed_once(tmp_path: 
     assert "bfloat16: steps are 2.00 times as fast as in float32 on this processor" in lines
     assert set(forecasts[0].cell_s.values()) == {0.25 * entry.cell.recipe.steps for entry in plan.cells}
     assert forecasts[0] == forecasts[1]
+
+
+def test_a_run_that_was_interrupted_before_any_cell_ended_goes_on_in_its_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, _ = spine.make_context(spine.write_study(tmp_path), tmp_path / "home")
+    spine.fetch(context)
+    context.device = replace(context.device, may_bfloat16=True)
+    plan = context.plan()
+    begun = plan.cells[-1]
+    assert begun.fingerprint
+    folder = context.workspace.run_dir(begun.cell.id, begun.fingerprint)
+    folder.mkdir(parents=True)
+    attempt = Attempt(
+        fingerprint=begun.fingerprint,
+        device="cpu",
+        processor=processor_name(),
+        choices=(Choice(what="precision", value="bfloat16", reason="it was measured"),),
+        started_at="2026-01-01T00:00:00+00:00",
+    )
+    write_attempt(folder, attempt)
+    monkeypatch.setattr(context_module, "probe_step_times", lambda *arguments: pytest.fail("probed"))
+    context.settle_precision(list(plan.cells), plan)
+    assert context.device.bfloat16
 
 
 def test_a_forecast_is_probed_once_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

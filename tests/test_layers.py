@@ -17,9 +17,8 @@ PACKAGE = Path(__file__).parent.parent / "repro"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "container", "workspace"}),
     frozenset({"documents", "screen", "spec"}),
-    frozenset(
-        {"catalog", "profiles", "choices", "records", "benchmarks", "inside", "formatting", "progress", "download", "slimming"}
-    ),
+    frozenset({"catalog", "profiles", "choices", "attempts", "records", "benchmarks", "inside"})
+    | frozenset({"formatting", "progress", "download", "slimming"}),
     frozenset({"plan", "analysis", "hardware", "datasets", "weights", "models", "training", "svg", "messages", "speed_table"}),
     frozenset({"cell", "probe", "workers", "figures", "evidence", "headline", "histories", "report_files"}),
     frozenset({"timing"}),
@@ -37,6 +36,8 @@ SIDEWAYS = {
     ("workspace", "container"): "what to do about it differs inside a container",
     ("records", "inside"): "the record holds the numbers of the look, and how a look is kept stands in one place",
     ("records", "choices"): "a record tells what was chosen",
+    ("attempts", "choices"): "so does how a cell was begun",
+    ("records", "attempts"): "once the record is written, how the cell was begun is of no more use",
     ("benchmarks", "choices"): "so does a benchmark",
     ("benchmarks", "records"): "it tells the environment as a record does",
     ("__main__", "cli"): "`python -m repro` is the command",

@@ -21,6 +21,7 @@ from repro.analysis.results import CellRow, Estimate, Gap, Group, Outcome, Resul
 from repro.analysis.statistics import Arm, Correctness, Scale, estimate
 from repro.analysis.study import Study, index_study, row_order
 from repro.analysis.wording import listing
+from repro.attempts import FIRST_STEPS
 from repro.choices import PRECISION, STEPS, StepWay, chosen
 from repro.records import CellStatus, Environment, Record
 from repro.spec import Cell, Claim, PairSpec, Profile
@@ -245,7 +246,7 @@ def _mixtures(records: Sequence[Record]) -> list[str]:
         "commits": lambda record: record.environment.commit or "no git checkout",
         # Compiled steps, and such through CUDA graphs, may differ from plain ones in rounding.
         "ways of taking training steps": lambda record: _value(record, STEPS, otherwise=StepWay.PLAIN),
-        "precisions": lambda record: _value(record, PRECISION, otherwise="unknown"),
+        "precisions": _precision,
         "contents of the data set": lambda record: record.data_sha256[:12],
     }
     by_dataset: dict[str, list[Record]] = {}
@@ -263,6 +264,12 @@ def _mixtures(records: Sequence[Record]) -> list[str]:
 
 def _value(record: Record, what: str, *, otherwise: str) -> str:
     return choice.value if (choice := chosen(record.choices, what)) else otherwise
+
+
+def _precision(record: Record) -> str:
+    """That of the cell's last steps; where earlier ones were taken in another, that as well."""
+    first = [choice.value for choice in record.choices if choice.what == FIRST_STEPS]
+    return " after ".join([_value(record, PRECISION, otherwise="unknown"), *reversed(first)])
 
 
 def _device(environment: Environment) -> str:

@@ -17,6 +17,8 @@ from safetensors.torch import save
 from torch import nn
 
 from repro import __version__
+from repro.attempts import Attempt, read_attempt, write_attempt
+from repro.choices import PRECISION, Choice, chosen
 from repro.errors import CorruptFile
 from repro.hardware import processor_name, usable_cores
 from repro.inside import INSIDE
@@ -114,6 +116,23 @@ def resumable_state(folder: Path, fingerprint: str, log: Log) -> dict[str, objec
     if state is not None:
         log(f"resumed after step {state['step']}")
     return state
+
+
+def begin_attempt(folder: Path, job: Job, *, is_resumed: bool) -> tuple[Choice, ...]:
+    """Note with what the cell is begun, and return what its record has to tell of the attempt that it goes on from."""
+    before, precision = read_attempt(folder, job.fingerprint), chosen(job.choices, PRECISION)
+    told: tuple[Choice, ...] = ()
+    if is_resumed and before is not None and precision is not None:
+        told = before.first_steps(device=job.device_name, precision=precision.value)
+    attempt = Attempt(
+        fingerprint=job.fingerprint,
+        device=job.device_name,
+        processor=processor_name(),
+        choices=(*job.choices, *told),
+        started_at=now(),
+    )
+    write_attempt(folder, attempt)
+    return told
 
 
 def save_weights(model: nn.Module, path: Path) -> None:

@@ -18,6 +18,7 @@ from torch import nn
 from repro.cell.files import (
     Log,
     StateKeeper,
+    begin_attempt,
     describe_environment,
     follower,
     now,
@@ -82,6 +83,7 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
     precision = Precision(device_type=job.device, bfloat16=bfloat16, channels_last=job.channels_last)
     log(f"{cell.id} fingerprint {job.fingerprint}")
     state = resumable_state(folder, job.fingerprint, log)
+    begun = begin_attempt(folder, job, is_resumed=state is not None)
     recipe = cell.recipe.model_copy(update={"lr": job.lr, "lr_grid": ()})
 
     # The run has looked at the source when it planned this cell.
@@ -184,7 +186,7 @@ def run_cell(job: Job, *, progress: Callable[[int], None]) -> Record:
         device_shared=job.device_shared,
         resumed_from_step=training.resumed_from_step,
         seeds=seeds,
-        choices=(*steps.choices, placement, *start.choices, how_many, *energy_choices),
+        choices=(*steps.choices, *begun, placement, *start.choices, how_many, *energy_choices),
         environment=describe_environment(job),
         started_at=started_at,
         finished_at=now(),

@@ -7,9 +7,10 @@ One precision for a whole run, as on a GPU, for families that are compared would
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from repro.attempts import Attempt
 from repro.choices import PRECISION, chosen
 from repro.errors import EnvironmentProblem
-from repro.hardware import BFLOAT16, DeviceChoice
+from repro.hardware import BFLOAT16, DeviceChoice, processor_name
 from repro.messages import Measured
 from repro.plan import PlannedCell
 from repro.timing.kinds import step_key
@@ -27,14 +28,15 @@ def settle_precision(
     device: DeviceChoice,
     known: Mapping[str, Measured],
     probe: Callable[[DeviceChoice], Mapping[str, Measured]],
+    begun: Sequence[Attempt] = (),
 ) -> tuple[DeviceChoice, dict[str, Measured]]:
     """The device with its precision settled, and the step times of the unfinished cells in it, by `step_key`, as far as timed.
 
-    Finished cells among `planned` decide, where there are any from this device. `known` are times in float32; `probe` times
-    all kinds of unfinished cells on the device that it is given. Where nothing can be timed yet, nothing is settled. Raises
-    EnvironmentProblem where steps in float32 cannot be timed.
+    Finished cells among `planned` decide, and cells that were `begun` and interrupted, where there are any from this device.
+    `known` are times in float32; `probe` times all kinds of unfinished cells on the device that it is given. Where
+    nothing can be timed yet, nothing is settled. Raises EnvironmentProblem where steps in float32 cannot be timed.
     """
-    if (told := _recorded(planned, device)) is not None:
+    if (told := _told(planned, begun, device)) is not None:
         why = f"{told}, as in earlier cells of this profile on this processor"
         return replace(device, bfloat16=told == BFLOAT16, may_bfloat16=False, precision_reason=why), dict(known)
     steps = dict[str, int]()
@@ -64,7 +66,10 @@ def settle_precision(
     return replace(device, may_bfloat16=False, precision_reason=why), plain
 
 
-def _recorded(planned: Sequence[PlannedCell], device: DeviceChoice) -> str | None:
-    """The precision of the cell that ended last."""
-    ended = sorted(records_from_here(planned, device), key=lambda pair: pair[1].finished_at, reverse=True)
-    return next((choice.value for _, record in ended if (choice := chosen(record.choices, PRECISION))), None)
+def _told(planned: Sequence[PlannedCell], begun: Sequence[Attempt], device: DeviceChoice) -> str | None:
+    """The precision of the cell that ended or was begun last."""
+    cells = [(record.finished_at, record.choices) for _, record in records_from_here(planned, device)]
+    here = (device.name, processor_name())
+    cells += [(one.started_at, one.choices) for one in begun if (one.device, one.processor) == here]
+    told = [(at, choice.value) for at, choices in cells if (choice := chosen(choices, PRECISION))]
+    return max(told)[1] if told else None

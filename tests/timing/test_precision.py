@@ -7,6 +7,7 @@ import pytest
 import spine
 from toy_cells import entry, times
 
+from repro.attempts import Attempt
 from repro.choices import Choice
 from repro.errors import EnvironmentProblem
 from repro.hardware import DeviceChoice, choose_device, processor_name
@@ -101,6 +102,32 @@ def test_a_run_that_goes_on_stays_in_its_precision(finished_cell: PlannedCell, l
     device, _ = settle_precision([entry("a")], planned, CPU, {}, prober({}, {}, asked))
     assert (asked, device.bfloat16, device.may_bfloat16) == ([], last == "bfloat16", False)
     assert device.precision_reason == f"{last}, as in earlier cells of this profile on this processor"
+
+
+def attempt(precision: str, started_at: str, processor: str | None = None, device: str = "cpu") -> Attempt:
+    return Attempt(
+        fingerprint="a" * 64,
+        device=device,
+        processor=processor or processor_name(),
+        choices=(Choice(what="precision", value=precision, reason="it was measured"),),
+        started_at=started_at,
+    )
+
+
+@pytest.mark.parametrize(
+    ("begun", "bfloat16"),
+    [
+        ([attempt("bfloat16", "2026-03-01")], True),
+        ([attempt("bfloat16", "2026-01-01")], False),
+        ([attempt("bfloat16", "2026-03-01"), attempt("float32", "2026-03-02")], False),
+        ([attempt("bfloat16", "2026-03-01", processor="another")], False),
+        ([attempt("bfloat16", "2026-03-01", device="NVIDIA H200")], False),
+    ],
+)
+def test_interrupted_cells_tell_as_finished_ones_do(finished_cell: PlannedCell, begun: list[Attempt], bfloat16: bool) -> None:
+    planned = [in_precision(finished_cell, "float32", "2026-02-01")]
+    device, _ = settle_precision([entry("a")], planned, CPU, {}, prober({}, {}, []), begun)
+    assert (device.bfloat16, device.may_bfloat16) == (bfloat16, False)
 
 
 def test_another_processors_cells_do_not_tell(finished_cell: PlannedCell) -> None:

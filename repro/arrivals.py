@@ -21,7 +21,7 @@ class Coming:
     names: Mapping[str, str]
     """Data sets by name and weights by key, each with what to call it. Not to be used yet: what the home has may be damaged."""
     is_over: bool
-    """Whether nothing more will come; what could not be had is no longer on its way then."""
+    """Whether nothing more will come."""
 
 
 NOTHING_COMES = Coming(names={}, is_over=True)
@@ -40,21 +40,21 @@ class Arrivals:
     def of(self, missing: Mapping[str, str], *, work: Callable[[], None], stop: Callable[[], None]) -> Iterator[None]:
         """Within the block a thread fetches what is missing; leaving stops it, whatever it has brought by then.
 
-        `work` fetches, and has `arrived` called for each; `stop` ends it within moments.
+        `work` fetches, and has `settled` called for each; `stop` ends it within moments.
         """
         self._missing, self._is_over = dict(missing), False
         # A daemon, since one that hangs in a name lookup must not keep a process alive that was told to end.
         thread = threading.Thread(target=self._fetch, args=[work], name="fetch", daemon=True)
-        thread.start()
         try:
+            thread.start()
             yield
         finally:
             if thread.is_alive():
                 stop()
                 thread.join(LEAVE_S)
 
-    def arrived(self, name: str) -> None:
-        """It is there, verified."""
+    def settled(self, name: str) -> None:
+        """It is there, verified, or cannot be had."""
         with self._changed:
             self._missing.pop(name, None)
             self._changed.notify_all()

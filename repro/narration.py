@@ -14,7 +14,7 @@ from repro.arrivals import Arrivals
 from repro.benchmarks import Benchmark, BenchRow
 from repro.container import find_container
 from repro.context import Context
-from repro.errors import Interrupted, ReproError
+from repro.errors import DataError, Interrupted, ReproError
 from repro.formatting import percent
 from repro.progress import duration_words, eta_words
 from repro.renewal import ReportRenewal
@@ -89,7 +89,12 @@ def check(context: Context) -> CheckResult:
 
 def fetch(context: Context) -> FetchSummary:
     """Tell what is there, as it comes; problems are left to the caller, who knows which of them ends the command."""
-    return fetch_stage(context, lambda _name, what: _tell_arrival(context, what))
+
+    def settled(_name: str, what: Fetched | FetchedWeights | DataError) -> None:
+        if not isinstance(what, DataError):
+            _tell_arrival(context, what)
+
+    return fetch_stage(context, settled)
 
 
 def _tell_arrival(context: Context, what: Fetched | FetchedWeights) -> None:
@@ -104,35 +109,38 @@ def _tell_arrival(context: Context, what: Fetched | FetchedWeights) -> None:
 def fetch_and_run(context: Context) -> RunSummary:
     """Fetch, and run the cells that have what they need meanwhile; the report is renewed after each seed.
 
-    What cannot be had is warned of, costs its own cells, and is told again at the end. Raises as both stages do, and why the
-    first data set cannot be had where none can.
+    What cannot be had is warned of as soon as that is known, costs its own cells, and is told again at the end. Raises as both
+    stages do, and why the first data set cannot be had where none can.
     """
     arrivals = Arrivals()
+    problems: list[DataError] = []
+    num_told = 0
 
-    def arrived(name: str, what: Fetched | FetchedWeights) -> None:
-        _tell_arrival(context, what)
-        arrivals.arrived(name)
+    def settled(name: str, what: Fetched | FetchedWeights | DataError) -> None:
+        nonlocal num_told
+        if not isinstance(what, DataError):
+            _tell_arrival(context, what)
+        elif what not in problems:  # data sets of the same files cannot be had for one reason
+            problems.append(what)
+        # As long as nothing is there, the first of them may be what ends the command.
+        if fetching.summary().fetched:
+            warn_of(context, problems[num_told:])
+            num_told = len(problems)
+        arrivals.settled(name)
 
     # A context of its own for the thread: each looks up facts when it must.
-    fetching = Fetch(replace(context), arrived)
-
-    def bring_the_rest() -> None:
-        fetching.rest()
-        if (ended := fetching.summary()).fetched:
-            warn_of(context, list(ended.problems.values()))
-
+    fetching = Fetch(replace(context), settled)
     fetching.at_hand()
     with contextlib.ExitStack() as beside:
-        if context.force or not fetching.missing:
-            # With --force cells must not start from what lies in the home, for it is made anew.
-            bring_the_rest()
+        # With --force cells must not start from what lies in the home, for it is made anew. And a cell that ends before all are
+        # listed may be what others start from, its weights gone.
+        if context.force or not fetching.missing or not fetching.lists_all:
+            fetching.rest()
         else:
-            beside.enter_context(arrivals.of(fetching.missing, work=bring_the_rest, stop=fetching.stop))
+            beside.enter_context(arrivals.of(fetching.missing, work=fetching.rest, stop=fetching.stop))
         while not (coming := arrivals.coming()).is_over and not fetching.summary().fetched:
             arrivals.wait(coming)
-        found = fetching.summary()
-        if found.problems and not found.fetched:
-            problems = list(found.problems.values())
+        if problems and not fetching.summary().fetched:
             warn_of(context, problems[1:])
             raise problems[0]
         return run(context, renew=True, arrivals=arrivals)

@@ -283,6 +283,7 @@ class Sweep:
         self.clock.ended(cell_id)
         self.display.ended(slot, line, self.clock.eta_s())
         seed = self.entries[cell_id].cell.seed
-        unfinished = [*self.waiting, *self.running.values(), *self.later]
-        if all(self.entries[other].cell.seed != seed for other in unfinished) and unfinished:
+        unfinished = [*self.waiting, *self.running.values()]
+        # What is still on its way may take hours, and an interruption meanwhile should leave a page.
+        if all(self.entries[other].cell.seed != seed for other in unfinished) and (unfinished or self.later):
             self.seed_done(seed)

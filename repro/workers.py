@@ -71,7 +71,10 @@ class Workers:
         self._end(list(self._slots))
 
     def resize(self, num_workers: int) -> None:
-        """Start as many more as it takes to have so many, or end the last ones, which must be idle."""
+        """Start as many more as it takes to have so many, or end the last ones. All must be idle; any that died is replaced."""
+        for slot in range(min(self.num_workers, num_workers)):
+            if not self._slots[slot].thread.is_alive():  # it ends with the process
+                self.replace(slot)
         for slot in range(self.num_workers, num_workers):
             self._start(slot)
         self._end(list(range(num_workers, self.num_workers)))

@@ -25,6 +25,7 @@ from repro.errors import DataUnavailable, DiskFull, ReproError
 from repro.spec import DataFormat
 from repro.stages.fetch import fetch
 from repro.stages.run import RunSummary, run
+from repro.workers import Workers
 from repro.workspace import exclusive
 
 NEAR, FAR = DataFormat.CIFAR10_BINARY, DataFormat.CIFAR10_PNG
@@ -69,7 +70,7 @@ def server() -> Iterator[UnrulyServer]:
 class Study:
     """The study of above in a folder, its data served."""
 
-    def __init__(self, server: UnrulyServer, folder: Path) -> None:
+    def __init__(self, server: UnrulyServer, folder: Path, *, cells: str = CELLS, tells_sizes: bool = True) -> None:
         self.server, self.folder, self.home = server, folder, folder / "home"
         self.contents: dict[DataFormat, dict[str, bytes]] = {}
         text = f'name = "toy"\nseeds = 1\nminiature = true\n{TINY}'
@@ -77,16 +78,15 @@ class Study:
             train = data_files.random_part(40, seed, num_classes=10)
             files = data_files.write_distribution(kind, folder / kind.value, train, TEST)
             self.contents[kind] = {file: path.read_bytes() for file, path in files.items()}
-            text += (
-                f'[[dataset]]\nname = "{name}"\nimage_size = 32\nnum_channels = 3\nnum_classes = 10\nnum_train_images = 40\n'
-            )
+            text += f'[[dataset]]\nname = "{name}"\nimage_size = 32\nnum_channels = 3\nnum_classes = 10\n'
+            text += "num_train_images = 40\n" * tells_sizes
             text += f'[[dataset.distribution]]\nformat = "{kind.value}"\n'
             for file, content in self.contents[kind].items():
                 text += f'[[dataset.distribution.file]]\nhost = "{server.url("").rstrip("/")}"\npath = "{kind.value}/{file}"\n'
                 text += f'size_bytes = {len(content)}\nsha256 = "{hashlib.sha256(content).hexdigest()}"\n'
             self.serve(kind)
         self.profile = folder / "toy.toml"
-        self.profile.write_text(text + CELLS)
+        self.profile.write_text(text + cells)
 
     def serve(self, kind: DataFormat, **manner: object) -> None:
         for file, content in self.contents[kind].items():
@@ -149,6 +149,62 @@ def test_what_never_comes_costs_its_own_cells(study: Study) -> None:
     assert sum("The data set far cannot be had" in line for line in lines) == 1
     assert sum("cells of far wait for data" in line for line in lines) == 1
     assert position(lines, "scratch.plain.s1  done") < position(lines, "far cannot be had")
+
+
+def test_what_cannot_be_had_is_told_while_the_rest_is_on_its_way(server: UnrulyServer, tmp_path: Path) -> None:
+    at_hand = '[[cells]]\ndataset = ["digits"]\nsize = [20]\nmodel = ["tiny_cnn"]\nrecipe = "plain"\n'
+    study, door = Study(server, tmp_path, cells=CELLS + at_hand), threading.Event()
+    study.serve(FAR, status_always=404)
+    study.serve(NEAR, opened=door)
+    context, lines = study.context(opened_by(door, "warning: The data set far cannot be had"))
+    assert study.all(context) == RunSummary(num_done=2, num_failed=0, num_blocked=3, unfetched=("far",))
+    assert position(lines, "far cannot be had") < position(lines, "data near: 40")
+    assert sum("The data set far cannot be had" in line for line in lines) == 1
+
+
+def test_cells_that_cannot_all_be_listed_wait_for_all_data(server: UnrulyServer, tmp_path: Path) -> None:
+    # Its first cell is the one that the second starts from, which nobody knows before `far` is there.
+    cells = """
+[[cells]]
+dataset = ["near"]
+size = [40]
+model = ["tiny_vit"]
+recipe = "plain"
+[[cells]]
+dataset = ["far"]
+size = [1.0]
+model = ["tiny_vit"]
+init = ["upstream:near@40"]
+recipe = "plain"
+upstream_recipe = "plain"
+"""
+    study = Study(server, tmp_path, cells=cells, tells_sizes=False)
+    context, lines = study.context()
+    context.only = "far*"
+    assert study.all(context) == RunSummary(num_done=2, num_failed=0, num_blocked=0, unfetched=()), lines
+    assert max(position(lines, "data near: 40"), position(lines, "data far: 40")) < position(lines, "[1/2]")
+
+
+def test_idle_workers_do_not_wait_with_the_run(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    door, made, idle = threading.Event(), list[Workers](), list[int]()
+    study.serve(FAR, opened=door)
+    true_wait: Callable[[Arrivals, Coming], None] = Arrivals.wait
+
+    def workers(number: int) -> Workers:
+        made.append(Workers(number))
+        return made[-1]
+
+    def wait(arrivals: Arrivals, seen: Coming) -> None:
+        idle.extend(each.num_workers for each in made)
+        if made:
+            door.set()
+        true_wait(arrivals, seen)
+
+    monkeypatch.setattr("repro.stages.run.Workers", workers)
+    monkeypatch.setattr(Arrivals, "wait", wait)
+    assert study.all(study.context()[0]).num_done == NUM_CELLS
+    assert len(made) == 1
+    assert set(idle) == {0}
 
 
 def test_where_nothing_comes_it_ends_with_the_reason(study: Study) -> None:
@@ -249,7 +305,7 @@ def test_arrivals_are_told_until_all_is_over() -> None:
     arrivals, go_on = Arrivals(), threading.Event()
 
     def work() -> None:
-        arrivals.arrived("a")
+        arrivals.settled("a")
         go_on.wait(10)
 
     assert arrivals.coming().is_over, "without a fetch nothing is waited for"

@@ -118,6 +118,28 @@ def test_what_comes_is_taken_in_between_two_seeds(study: tuple[Context, list[Pla
     assert [entry.status for entry in ended] == [CellStatus.FAILED] * first + [CellStatus.PENDING] * (len(ids) - first)
 
 
+@pytest.mark.parametrize(("later", "told"), [(0, [1]), (1, [1, 2])])
+def test_a_seed_has_ended_with_its_last_cell_that_can_be_run(
+    study: tuple[Context, list[PlannedCell]], later: int, told: list[int]
+) -> None:
+    context, entries = study
+    expected = make_forecast(entries, {}, sharing=sharing_of(entries, tiny_vit=2, tiny_cnn=2), source="here")
+    ids, ended, last = [entry.cell.id for entry in entries], list[int](), entries[-1]
+    others = [replace(last, cell=last.cell.model_copy(update={"num_train_images": 99})) for _ in range(later)]
+    Sweep(
+        context,
+        [*entries, *others],
+        ids,
+        Workers(1),  # type: ignore[arg-type]
+        PlainDisplay(len(ids), lambda line: None),
+        expected,
+        ended.append,
+        later=[entry.cell.id for entry in others],
+    ).until_done()
+    # Cells on the way are of seed 2; that the very last cell has ended is told otherwise.
+    assert ended == told
+
+
 def test_what_ends_the_fetch_ends_the_sweep(study: tuple[Context, list[PlannedCell]]) -> None:
     context, entries = study
     full, workers = DiskFull("No space left.", remedy="Free some."), Workers(1)

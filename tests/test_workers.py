@@ -120,6 +120,21 @@ def test_workers_become_more_and_fewer() -> None:
     assert children() == []
 
 
+def test_a_worker_that_died_idle_is_replaced_before_it_is_given_anything() -> None:
+    with Workers(2) as workers:
+        for _ in range(2):
+            next_of(workers, Ready)
+        dead, other = children()
+        dead.kill()
+        deadline = time.monotonic() + WAIT_S
+        while dead in children() or len(children()) < 2:
+            assert time.monotonic() < deadline
+            workers.resize(2)
+            time.sleep(0.05)
+        assert other in children()
+        assert isinstance(next_of(workers, Ready), Ready), "and of its death nothing more is heard"
+
+
 def test_workers_that_are_still_starting_are_ended_too() -> None:
     with Workers(2):
         assert len(children()) == 2

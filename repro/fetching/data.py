@@ -19,11 +19,18 @@ from repro.spec import DatasetSpec
 class DataFetch:
     """The data sets of one command's cells."""
 
-    def __init__(self, context: Context, stopping: Stopping, arrived: Callable[[str, Manifest], None]) -> None:
-        """`arrived` is called with the name of each data set as it is there."""
+    def __init__(
+        self,
+        context: Context,
+        stopping: Stopping,
+        arrived: Callable[[str, Manifest], None],
+        failed: Callable[[str, DataError], None],
+    ) -> None:
+        """`arrived` is called with the name of each data set as it is there, `failed` where it cannot be had."""
         self.context = context
         self.stopping = stopping
         self.arrived = arrived
+        self.failed = failed
         self.specs = context.wanted_datasets()
         self.manifests: dict[str, Manifest] = {}
         self.missing: list[DatasetSpec] = []
@@ -68,10 +75,18 @@ class DataFetch:
                     try:
                         files = future.result()
                     except DataUnavailable as error:
-                        self.problems |= {spec.name: error for spec in located[future]}
+                        for spec in located[future]:
+                            self.problems[spec.name] = error
+                            self.failed(spec.name, error)
                         continue
-                    again += [spec for spec in located[future] if not self._pack(spec, files, refused[spec.name])]
-            waiting = [spec for spec in again if len(refused[spec.name]) < len(spec.distribution)]
+                    for spec in located[future]:
+                        if self._pack(spec, files, refused[spec.name]):
+                            continue
+                        if len(refused[spec.name]) < len(spec.distribution):
+                            again.append(spec)
+                        else:
+                            self.failed(spec.name, self.problems[spec.name])
+            waiting = again
 
     def _have(self, name: str, manifest: Manifest) -> None:
         self.manifests[name] = manifest

@@ -17,11 +17,18 @@ from repro.weights import intact_manifest as intact_weights
 class WeightsFetch:
     """The weights of one command's cells, by key."""
 
-    def __init__(self, context: Context, stopping: Stopping, arrived: Callable[[str, WeightsManifest], None]) -> None:
-        """`arrived` is called with the key of each file of weights as it is there."""
+    def __init__(
+        self,
+        context: Context,
+        stopping: Stopping,
+        arrived: Callable[[str, WeightsManifest], None],
+        failed: Callable[[str, DataError], None],
+    ) -> None:
+        """`arrived` is called with the key of each file of weights as it is there, `failed` where it cannot be had."""
         self.context = context
         self.stopping = stopping
         self.arrived = arrived
+        self.failed = failed
         self.manifests: dict[str, WeightsManifest] = {}
         self.missing: dict[str, Wanted] = {}
         self.names: dict[str, str] = {}
@@ -79,6 +86,7 @@ class WeightsFetch:
                 except WeightsUnavailable as error:
                     name = self.names[key]
                     self.problems[name if name not in self.problems else f"{name} ({key})"] = error
+                    self.failed(key, error)
 
     def _have(self, key: str, manifest: WeightsManifest) -> None:
         self.manifests[key] = manifest

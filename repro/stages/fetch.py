@@ -55,16 +55,16 @@ class FetchSummary:
     """Why a data set or weights are not, by name."""
 
 
-Arrived = Callable[[str, Fetched | FetchedWeights], None]
-"""Called with a data set's name, or the key of weights, as it is there."""
+Settled = Callable[[str, Fetched | FetchedWeights | DataError], None]
+"""Called with a data set's name, or the key of weights, as it is there, or once it is known why it cannot be had."""
 
 
-def fetch(context: Context, arrived: Arrived | None = None) -> FetchSummary:
+def fetch(context: Context, settled: Settled | None = None) -> FetchSummary:
     """Prepare the selected cells' data sets and weights that are not there yet (with `--force`: all of them).
 
     Raises as `Fetch` does. What cannot be fetched stands in `problems`, and the others go on.
     """
-    fetching = Fetch(context, arrived or _nobody)
+    fetching = Fetch(context, settled or _nobody)
     fetching.at_hand()
     fetching.rest()
     return fetching.summary()
@@ -73,12 +73,12 @@ def fetch(context: Context, arrived: Arrived | None = None) -> FetchSummary:
 class Fetch:
     """A fetch in two parts: what is at hand, and what may take long, which another thread may do, and stop."""
 
-    def __init__(self, context: Context, arrived: Arrived) -> None:
+    def __init__(self, context: Context, settled: Settled) -> None:
         """`context` belongs to the thread that fetches: the facts of its data are looked up anew while they come."""
         self.context = context
         self._stopping = Stopping()
-        self._data = DataFetch(context, self._stopping, lambda name, made: arrived(name, _data_row(name, made)))
-        self._weights = WeightsFetch(context, self._stopping, lambda key, made: arrived(key, _weights_row(made)))
+        self._data = DataFetch(context, self._stopping, lambda name, made: settled(name, _data_row(name, made)), settled)
+        self._weights = WeightsFetch(context, self._stopping, lambda key, made: settled(key, _weights_row(made)), settled)
 
     def at_hand(self) -> None:
         """What needs no network: find what is there, prepare what is made here or is the user's own.
@@ -88,8 +88,13 @@ class Fetch:
         """
         self._data.at_hand()
         self.context.forget_facts()
-        if not self.context.plan().unsized:
+        if self.lists_all:
             self._weights.at_hand()
+
+    @property
+    def lists_all(self) -> bool:
+        """Whether all cells can be listed already: the size of each data set is known, though not all of them are there."""
+        return not self.context.plan().unsized
 
     @property
     def missing(self) -> dict[str, str]:

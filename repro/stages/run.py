@@ -38,10 +38,11 @@ class RunSummary:
 
 
 def run(context: Context, *, seed_done: Callable[[int], None], arrivals: Arrivals | None = None) -> RunSummary:
-    """Run the selected cells; `seed_done` is called with a seed's number when its last cell has ended.
+    """Run the selected cells; `seed_done` is called with a seed's number when its last cell has ended, but not at the very end.
 
     With `arrivals` data and weights may still be on their way: cells that have theirs are run meanwhile, and what comes is
-    taken in between two seeds, so that these are still finished one after the other. Raises DiskFull when there is no space
+    taken in between two seeds, so that these are still finished one after the other. A seed's last cell is then the last that
+    can be run. Raises DiskFull when there is no space
     left, EnvironmentProblem when the GPU is lost, Interrupted on a signal, and what ends the fetch; what is finished stays.
     """
     arrivals = arrivals or Arrivals()
@@ -55,6 +56,7 @@ def run(context: Context, *, seed_done: Callable[[int], None], arrivals: Arrival
             if coming.is_over:
                 break
             if not stock.waiting:
+                matrix.rest()
                 arrivals.wait(coming)
     statuses = [entry.status for entry in matrix.entries]
     return RunSummary(
@@ -173,6 +175,11 @@ class _Matrix:
         self.entries = sweep.until_done()
         tried = {entry.cell.id for entry in waiting} - set(sweep.waiting)
         self._ended |= {entry.cell.id: entry for entry in self.entries if entry.cell.id in tried}
+
+    def rest(self) -> None:
+        """Let the workers go until there is something to do: they keep memory, and one that dies idle must not cost a cell."""
+        if self._workers is not None:
+            self._workers.resize(0)
 
     def _display_of(self, num_cells: int) -> Display:
         """The display, one for all sweeps, which expects so many cells in all from now on."""

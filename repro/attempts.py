@@ -43,6 +43,10 @@ class Attempt(Spec):
         return (*told, Choice(what=FIRST_STEPS, value=own.value, reason=reason))
 
 
+UNTOLD = Choice(what=FIRST_STEPS, value="unknown", reason="an attempt that was interrupted has left no word of it")
+"""Of a cell that goes on from a state without an attempt beside it."""
+
+
 def write_attempt(folder: Path, attempt: Attempt) -> None:
     """Write `attempt.json`. Raises DiskFull."""
     write_document(folder / ATTEMPT, attempt)

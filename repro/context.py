@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from repro.attempts import read_attempt
 from repro.catalog import Catalog
 from repro.datasets import missing_bytes, pack_bytes, read_manifest
 from repro.errors import CorruptFile, ProfileError, UsageError
@@ -30,6 +29,7 @@ from repro.timing import (
     Stepping,
     WayTiming,
     by_cores,
+    interrupted_attempts,
     probe_step_times,
     recorded_step_times,
     settle_precision,
@@ -200,14 +200,14 @@ class Context:
         """Settle whether cells run in bfloat16 where that is still to be found out: `device` is another one then."""
         if not self.device.may_bfloat16:
             return
-        begun = [
-            attempt
-            for entry in plan.cells
-            if entry.status is not CellStatus.DONE and entry.fingerprint is not None
-            if (attempt := read_attempt(self.workspace.run_dir(entry.cell.id, entry.fingerprint), entry.fingerprint))
-        ]
+        kept = [entry for entry in plan.cells if not (self.force and self.is_named(entry))]
         self.device, times = settle_precision(
-            unfinished, plan.cells, self.device, self.measured, lambda device: self._probe(unfinished, device, {}), begun
+            unfinished,
+            kept,
+            self.device,
+            self.measured,
+            lambda device: self._probe(unfinished, device, {}),
+            begun=interrupted_attempts(kept, self.workspace),
         )
         self.measured.update(times)
         if self.device.bfloat16 or self.verbose:

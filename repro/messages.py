@@ -177,6 +177,8 @@ class Done(Spec):
     """The cell is finished and its record written."""
 
     kind: Literal["done"] = "done"
+    worker_is_spoilt: bool = False
+    """Whether the process should not be given another cell all the same."""
     test_accuracy: float | None
     """As in the record."""
     dev_accuracy: float | None

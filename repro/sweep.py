@@ -220,6 +220,8 @@ class Sweep:
             found = f"test accuracy {event.test_accuracy:.3f}"
         elif event.dev_accuracy is not None:
             found = f"dev accuracy {event.dev_accuracy:.3f}"
+        if event.worker_is_spoilt:
+            self.workers.replace(slot)
         self._ended(slot, cell_id, f"{cell_id}  done in {event.total_s:.1f} s, {found}")
 
     def _failed(self, slot: int, event: Failed) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from repro.bench import measure_speed, measure_way
 from repro.cell import run_cell
-from repro.choices import StepWay
+from repro.choices import STEPS, StepWay, chosen
 from repro.errors import NO_SPACE_ERRNOS, DiskFull, OutOfMemory, ReproError
 from repro.messages import ORDERS, Done, Enough, Failed, Job, Probe, Progress, Ready, Steady, Trial
 from repro.probe import measure_step
@@ -40,7 +40,7 @@ def main() -> None:
     while True:
         line = orders.get()
         try:
-            answer = _carry_out(ORDERS.validate_json(line), answers, orders)
+            answer = carry_out(ORDERS.validate_json(line), answers, orders)
         except Exception as error:  # noqa: BLE001 - told to the parent, which records it
             answer = _as_failure(error)
         # Before the answer, since with it the parent starts the next cell, which may be another process'.
@@ -64,7 +64,8 @@ def _free_gpu_memory() -> None:
             torch.cuda.empty_cache()
 
 
-def _carry_out(order: Job | Probe | Trial | Enough, answers: TextIO, orders: "queue.Queue[str]") -> Spec:
+def carry_out(order: Job | Probe | Trial | Enough, answers: TextIO, orders: "queue.Queue[str]") -> Spec:
+    """The last answer to an order; what is said on the way goes to `answers`, and what comes meanwhile lies in `orders`."""
     if isinstance(order, Enough):
         return Ready()
     if isinstance(order, Probe):
@@ -76,7 +77,14 @@ def _carry_out(order: Job | Probe | Trial | Enough, answers: TextIO, orders: "qu
     if isinstance(order, Trial):
         return measure_speed(order, progress=stepped) if order.way is StepWay.PLAIN else measure_way(order)
     record = run_cell(order, progress=stepped)
-    return Done(test_accuracy=record.test_accuracy, dev_accuracy=record.dev_accuracy, total_s=record.total_s)
+    steps = chosen(record.choices, STEPS)
+    return Done(
+        test_accuracy=record.test_accuracy,
+        dev_accuracy=record.dev_accuracy,
+        total_s=record.total_s,
+        # torch 2.11 keeps a failed recording's memory, and no later one succeeds: github.com/pytorch/pytorch/pull/180395.
+        worker_is_spoilt=order.way is StepWay.GRAPHED and steps is not None and steps.value == StepWay.PLAIN,
+    )
 
 
 def _say(answers: TextIO, answer: Spec) -> None:

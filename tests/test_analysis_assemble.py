@@ -372,7 +372,10 @@ def test_a_cell_whose_first_steps_were_taken_in_another_precision_is_told() -> N
     last = Choice(what="precision", value="bfloat16", reason="it was measured")
     first = Choice(what="first steps", value="float32", reason="taken on cpu by an attempt that was interrupted")
     of_one = plain, alone.model_copy(update={"choices": (last,)})
-    of_both = resumed, record.model_copy(update={"choices": (last, first)})
+    moved = first.model_copy(update={"value": "bfloat16", "reason": "taken on another GPU"})
+    of_both = resumed, record.model_copy(update={"choices": (last, first, moved)})
+    of_same = resumed, record.model_copy(update={"choices": (last, moved)})
+    assert not [one for one in recorded(of_one, of_same).warnings if "precisions" in one]
     [warning] = [one for one in recorded(of_one, of_both).warnings if "precisions" in one]
     assert warning.endswith("mix precisions: bfloat16 (1 cells), bfloat16 after float32 (1 cells).")
 

@@ -1,5 +1,7 @@
 """A cell whose steps are compiled or graphed: its record tells it, it resumes, and where that fails its steps are plain."""
 
+import io
+import queue
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,9 +12,10 @@ from recorded_passes import Recording
 from test_cell import CELL, folder_of, job_of, run_killed_after, run_undisturbed
 
 from repro.choices import Choice, StepWay
-from repro.messages import Job
+from repro.messages import Done, Job
 from repro.records import LOG, Record, read_epochs
 from repro.training.compilation import CACHE_VARIABLE
+from repro.worker import carry_out
 
 PLACE = "torch.cuda.make_graphed_callables"
 
@@ -127,6 +130,16 @@ def test_a_cell_whose_graphs_fail_is_trained_with_plain_steps(
     (choice,) = told(record)
     assert choice.value == "plain" and not choice.holds
     assert choice.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(("stand_in", "is_spoilt"), [(fall_over, True), (Recording(), False)])
+def test_a_worker_in_which_a_recording_failed_gets_no_other_cell(
+    stand_in: object, is_spoilt: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PLACE, stand_in)
+    done = carry_out(job_with(StepWay.GRAPHED, tmp_path), io.StringIO(), queue.Queue())
+    assert isinstance(done, Done)
+    assert done.worker_is_spoilt == is_spoilt
 
 
 def test_a_cell_whose_batch_does_not_fit_the_memory_is_not_graphed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What a command works on: selection of cells, facts of the data, source of the forecast, the commit."""
 
 import contextlib
+import json
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from repro.datasets.manifest import MANIFEST
 from repro.errors import ProfileError, UsageError
 from repro.hardware import DeviceChoice, processor_name
 from repro.messages import Block, Measured, Probe
-from repro.records import CellStatus
+from repro.records import LAST, RECORD, CellStatus
 from repro.timing import shared, step_key, ways
 from repro.workers import Workers
 from repro.workspace import command_line
@@ -154,7 +155,38 @@ def test_a_run_that_was_interrupted_before_any_cell_ended_goes_on_in_its_precisi
         started_at="2026-01-01T00:00:00+00:00",
     )
     write_attempt(folder, attempt)
+    (folder / LAST).touch()
     monkeypatch.setattr(context_module, "probe_step_times", lambda *arguments: pytest.fail("probed"))
+    context.settle_precision(list(plan.cells), plan)
+    assert context.device.bfloat16
+
+
+@pytest.mark.parametrize("lost", ["force", "state"])
+def test_what_will_not_be_gone_on_from_does_not_decide_on_the_precision(
+    lost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile, home = spine.copy_of_finished(tmp_path)
+    context, _ = spine.make_context(profile, home, force=lost == "force")
+    spine.fetch(context)
+    context.device = replace(context.device, bfloat16=False, may_bfloat16=True)
+    if lost == "state":
+        for folder in (home / "runs").iterdir():
+            told = json.loads((folder / RECORD).read_text())
+            attempt = Attempt(
+                fingerprint=told["fingerprint"],
+                device="cpu",
+                processor=processor_name(),
+                choices=(Choice(what="precision", value="float32", reason="it was measured"),),
+                started_at="2026-01-01T00:00:00+00:00",
+            )
+            (folder / RECORD).unlink()
+            write_attempt(folder, attempt)
+
+    def probe(cells: list, facts: object, device: DeviceChoice, known: dict) -> dict[str, Measured]:
+        return {step_key(entry.cell): Measured(step_s=0.25 if device.bfloat16 else 0.5, num_parameters=10) for entry in cells}
+
+    monkeypatch.setattr(context_module, "probe_step_times", probe)
+    plan = context.plan()
     context.settle_precision(list(plan.cells), plan)
     assert context.device.bfloat16
 

@@ -13,7 +13,7 @@ from repro.choices import StepWay
 from repro.context import Context
 from repro.errors import DiskFull, OutOfMemory
 from repro.forecast import make_forecast
-from repro.messages import Failed, Job
+from repro.messages import Done, Failed, Job
 from repro.plan import PlannedCell
 from repro.progress import PlainDisplay
 from repro.records import CellStatus, read_failure
@@ -30,11 +30,12 @@ BROKEN = Failed(
 
 @dataclass
 class Workers:
-    """Stands for workers in which every cell fails; which of the running ones is next, `picks` says."""
+    """Stands for workers in which every cell ends alike; which of the running ones is next, `picks` says."""
 
     num_workers: int
     picks: Callable[[list[int]], int] = max
-    failed: Failed = BROKEN
+    ended: Failed | Done = BROKEN
+    replaced: list[int] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     running: dict[int, Job] = field(default_factory=dict)
     together: list[list[Cell]] = field(default_factory=list)
@@ -49,7 +50,7 @@ class Workers:
         self.num_workers = num_workers
 
     def replace(self, slot: int) -> None:
-        pass
+        self.replaced.append(slot)
 
     def order(self, slot: int, job: Job) -> None:
         assert slot not in self.running
@@ -57,10 +58,10 @@ class Workers:
         self.jobs.append(job)
         self.together.append([one.cell for one in self.running.values()])
 
-    def next_event(self, timeout_s: float) -> tuple[int, Failed]:
+    def next_event(self, timeout_s: float) -> tuple[int, Failed | Done]:
         slot = self.picks(list(self.running))
         del self.running[slot]
-        return slot, self.failed
+        return slot, self.ended
 
 
 @pytest.fixture
@@ -138,6 +139,16 @@ def test_a_seed_has_ended_with_its_last_cell_that_can_be_run(
     ).until_done()
     # Cells on the way are of seed 2; that the very last cell has ended is told otherwise.
     assert ended == told
+
+
+@pytest.mark.parametrize("is_spoilt", [False, True])
+def test_a_worker_may_end_a_cell_and_be_of_no_more_use(study: tuple[Context, list[PlannedCell]], is_spoilt: bool) -> None:
+    context, entries = study
+    done = Done(test_accuracy=0.5, dev_accuracy=None, total_s=1.0, worker_is_spoilt=is_spoilt)
+    workers = Workers(1, ended=done)
+    ended = swept(context, entries, sharing_of(entries, tiny_vit=1, tiny_cnn=1), workers)
+    assert {entry.status for entry in ended} == {CellStatus.DONE}
+    assert workers.replaced == [0] * len(entries) * is_spoilt
 
 
 def test_what_ends_the_fetch_ends_the_sweep(study: tuple[Context, list[PlannedCell]]) -> None:
@@ -250,7 +261,7 @@ def test_what_ran_out_of_memory_beside_others_is_tried_alone_by_the_next_run(
         "forecast",
         lambda self, entries, plan, workers: make_forecast(entries, {}, sharing=sharing, source="here"),
     )
-    monkeypatch.setattr(stage, "Workers", lambda number: Workers(number, failed=OUT_OF_MEMORY))
+    monkeypatch.setattr(stage, "Workers", lambda number: Workers(number, ended=OUT_OF_MEMORY))
     run(context, seed_done=lambda seed: None)
     failures = {
         entry.cell.model.name: read_failure(context.workspace.run_dir(entry.cell.id, entry.fingerprint or ""))
@@ -290,7 +301,7 @@ def test_records_of_cells_that_shared_a_device_say_so_and_a_resumed_run_goes_by_
         assert entry.record is not None
         assert entry.record.device_shared
         assert AtOnce(number=2, reason="it was measured").choice() in entry.record.choices
-    as_on_a_gpu = replace(GPU, name="cpu")
+    as_on_a_gpu = replace(GPU, name="cpu", bfloat16=False)
     waiting = [replace(done[0], status=CellStatus.PENDING, record=None)]
     timing = GpuTiming(waiting, done[1:], {}, as_on_a_gpu, Workers(0), lambda line: pytest.fail(line))  # type: ignore[arg-type]
     found = timing.settle(step_key(done[0].cell))

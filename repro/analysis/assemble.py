@@ -3,6 +3,7 @@
 Must not know how results are drawn or where they are stored. Read `assemble` first.
 """
 
+import itertools
 import statistics as standard_statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -269,7 +270,9 @@ def _value(record: Record, what: str, *, otherwise: str) -> str:
 def _precision(record: Record) -> str:
     """That of the cell's last steps; where earlier ones were taken in another, that as well."""
     first = [choice.value for choice in record.choices if choice.what == FIRST_STEPS]
-    return " after ".join([_value(record, PRECISION, otherwise="unknown"), *reversed(first)])
+    found = [_value(record, PRECISION, otherwise="unknown"), *reversed(first)]
+    # On another device steps may have gone on in the same one.
+    return " after ".join(value for value, _ in itertools.groupby(found))
 
 
 def _device(environment: Environment) -> str:

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import nn
 
 from repro import __version__
-from repro.attempts import Attempt, read_attempt, write_attempt
+from repro.attempts import UNTOLD, Attempt, read_attempt, write_attempt
 from repro.choices import PRECISION, Choice, chosen
 from repro.errors import CorruptFile
 from repro.hardware import processor_name, usable_cores
@@ -122,7 +122,9 @@ def begin_attempt(folder: Path, job: Job, *, is_resumed: bool) -> tuple[Choice, 
     """Note with what the cell is begun, and return what its record has to tell of the attempt that it goes on from."""
     before, precision = read_attempt(folder, job.fingerprint), chosen(job.choices, PRECISION)
     told: tuple[Choice, ...] = ()
-    if is_resumed and before is not None and precision is not None:
+    if is_resumed and before is None:
+        told = (UNTOLD,)
+    elif is_resumed and before is not None and precision is not None:
         told = before.first_steps(device=job.device_name, precision=precision.value)
     attempt = Attempt(
         fingerprint=job.fingerprint,

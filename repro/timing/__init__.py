@@ -6,7 +6,7 @@ what is made of the times (`forecast`). Read `kinds`, then `sharing`.
 """
 
 from repro.timing.kinds import cell_seconds, step_key
-from repro.timing.precision import settle_precision
+from repro.timing.precision import interrupted_attempts, settle_precision
 from repro.timing.probed import image_shape, probe_step_times
 from repro.timing.recorded import recorded_step_times
 from repro.timing.shared import GpuTiming
@@ -23,6 +23,7 @@ __all__ = [
     "by_cores",
     "cell_seconds",
     "image_shape",
+    "interrupted_attempts",
     "probe_step_times",
     "recorded_step_times",
     "seconds_together",

@@ -7,14 +7,16 @@ One precision for a whole run, as on a GPU, for families that are compared would
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from repro.attempts import Attempt
+from repro.attempts import Attempt, read_attempt
 from repro.choices import PRECISION, chosen
 from repro.errors import EnvironmentProblem
 from repro.hardware import BFLOAT16, DeviceChoice, processor_name
 from repro.messages import Measured
 from repro.plan import PlannedCell
+from repro.records import LAST, CellStatus
 from repro.timing.kinds import step_key
 from repro.timing.recorded import records_from_here
+from repro.workspace import Workspace
 
 LEAST_GAIN = 1.15
 """All steps together must be so many times as fast: less is not worth that they round otherwise than in float32."""
@@ -66,9 +68,26 @@ def settle_precision(
     return replace(device, may_bfloat16=False, precision_reason=why), plain
 
 
+def interrupted_attempts(planned: Sequence[PlannedCell], workspace: Workspace) -> list[Attempt]:
+    """With what cells were begun that are not done and will go on from a state."""
+    found = []
+    for entry in planned:
+        if entry.status is CellStatus.DONE or entry.fingerprint is None or entry.cell.recipe.ridge_penalty is not None:
+            continue
+        folder = workspace.run_dir(entry.cell.id, entry.fingerprint)
+        if (folder / LAST).exists() and (attempt := read_attempt(folder, entry.fingerprint)):
+            found.append(attempt)
+    return found
+
+
 def _told(planned: Sequence[PlannedCell], begun: Sequence[Attempt], device: DeviceChoice) -> str | None:
     """The precision of the cell that ended or was begun last."""
-    cells = [(record.finished_at, record.choices) for _, record in records_from_here(planned, device)]
+    # A head that is solved for is so in float32 whatever the others do.
+    cells = [
+        (record.finished_at, record.choices)
+        for cell, record in records_from_here(planned, device)
+        if cell.recipe.ridge_penalty is None
+    ]
     here = (device.name, processor_name())
     cells += [(one.started_at, one.choices) for one in begun if (one.device, one.processor) == here]
     told = [(at, choice.value) for at, choices in cells if (choice := chosen(choices, PRECISION))]

@@ -25,17 +25,13 @@ def recorded_step_times(
 ) -> dict[str, Measured]:
     """Median step times of finished cells that ran on the same device (and processor), by `step_key`.
 
-    Only those count that ran as many at once on a GPU as `at_once` says of their kind, or alone where it says nothing; and
-    that took their steps as `steppings` says of their kind, or plain ones.
+    Only those count that ran in the device's precision, as many at once on a GPU as `at_once` says of their kind or alone where
+    it says nothing, and that took their steps as `steppings` says of their kind, or plain ones.
     """
     steps, images, parameters = dict[str, list[float]](), dict[str, list[float]](), dict[str, int]()
-    for cell, record in records_from_here(cells, device):
+    for cell, record in _records_in_its_precision(cells, device):
         key, recipe = step_key(cell), cell.recipe
         wanted = at_once[key].number if at_once and key in at_once else 1
-        # On a GPU precision goes with the device.
-        precision = chosen(record.choices, PRECISION)
-        if device.device == "cpu" and precision is not None and precision.value != device.precision:
-            continue
         # A search that diverged was given up before its last step.
         if record.diverged or recorded(record).number != wanted:
             continue
@@ -61,7 +57,7 @@ def recorded_step_times(
 def recorded_at_once(cells: Sequence[PlannedCell], device: DeviceChoice) -> dict[str, AtOnce]:
     """How many cells of a kind run at once on this device, by `step_key`, as earlier runs have measured it, the latest last."""
     found: dict[str, AtOnce] = {}
-    for cell, record in sorted(records_from_here(cells, device), key=lambda pair: pair[1].finished_at):
+    for cell, record in sorted(_records_in_its_precision(cells, device), key=lambda pair: pair[1].finished_at):
         if (told := recorded(record)).holds:
             found[step_key(cell)] = told
     return found
@@ -72,12 +68,20 @@ def recorded_steppings(cells: Sequence[PlannedCell], device: DeviceChoice, *, to
     found: dict[str, Stepping] = {}
     if not device.ways:
         return found
-    for cell, record in sorted(records_from_here(cells, device), key=lambda pair: pair[1].finished_at):
+    for cell, record in sorted(_records_in_its_precision(cells, device), key=lambda pair: pair[1].finished_at):
         told = recorded_stepping(record)
         is_allowed = told.way is StepWay.PLAIN or told.way in device.ways
         if told.holds and is_allowed and record.environment.packages.get("torch") == torch:
             found[step_key(cell)] = told
     return found
+
+
+def _records_in_its_precision(cells: Sequence[PlannedCell], device: DeviceChoice) -> Iterator[tuple[Cell, Record]]:
+    """Those of `records_from_here` that ran in the device's precision: in another, steps take other time and memory."""
+    for cell, record in records_from_here(cells, device):
+        precision = chosen(record.choices, PRECISION)
+        if precision is None or precision.value == device.precision:
+            yield cell, record
 
 
 def records_from_here(cells: Sequence[PlannedCell], device: DeviceChoice) -> Iterator[tuple[Cell, Record]]:

@@ -52,13 +52,14 @@ def graph_steps(
         # The gradients of the first part would be overwritten by those of the second: github.com/pytorch/pytorch/issues/181723.
         message = f"a batch goes through the model in parts ({micro_batch} of {whole} images), and CUDA graphs take it whole"
         raise StepsNotGraphed(message, remedy=REMEDY)
-    with warnings.catch_warnings(), _stream_kept(precision):
+    with warnings.catch_warnings():
         # torch warns once that gradients cross streams; it sees to them itself.
         warnings.simplefilter("ignore")
         expected = _one_pass(model, model, images, recipe, precision)
         # The first pass starts the device's libraries, which the first step would do otherwise.
         started = time.perf_counter()
-        with rehearsing(model, None, device_type=precision.device_type):
+        # The stream is the former one again before the model is put back as it was.
+        with rehearsing(model, None, device_type=precision.device_type), _stream_kept(precision):
             # Other images than those that are compared: a graph that went on with what it was recorded with would show.
             x_BCHW = torch.empty_like(images.x_BCHW).copy_(images.x_BCHW.flip(0))
             # torch changes the module that it is given, and returns it.

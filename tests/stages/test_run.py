@@ -18,6 +18,7 @@ import spine
 
 from repro.errors import DiskFull, EnvironmentProblem, UsageError
 from repro.hardware import CudaProbe, DeviceChoice, ProductCheck, choose_device
+from repro.hardware.device import PRECISION_VARIABLE
 from repro.messages import Failed
 from repro.records import FAILURE, PREDICTIONS, RECORD, WEIGHTS, CellStatus, read_failure, read_record, write_record
 from repro.stages import run as stage
@@ -355,7 +356,7 @@ def run_on_the_stub(folder: Path, profile: Path, home: Path, *, is_lost: bool) -
     takes_away = f"; echo nvmlInit_v2 {nvml_stub.UNKNOWN} > {shlex.quote(str(errors))}" if is_lost else ""
     probe = ["/bin/sh", "-c", f"printf %s {shlex.quote(ANSWER.model_dump_json())}{takes_away}"]
     description = json.dumps({"root": str(root), "probe": probe})
-    # Step times are those of the device's records; a probe of the steps would fail before any cell.
+    # Step times are those of the device's records, in their precision; a probe of the steps would fail before any cell.
     for record in (home / "runs").glob("*/record.json"):
         record.write_text(record.read_text().replace('"device": "cpu"', '"device": "NVIDIA Stub"'))
     arguments = ["run", "--device", "cuda", "--profile", str(profile), "--home", str(home)]
@@ -363,7 +364,7 @@ def run_on_the_stub(folder: Path, profile: Path, home: Path, *, is_lost: bool) -
         [sys.executable, str(MADE_UP), description, *arguments],
         capture_output=True,
         text=True,
-        env=nvml_stub.environment(error_file=errors) | {"CUDA_VISIBLE_DEVICES": ""},
+        env=nvml_stub.environment(error_file=errors) | {"CUDA_VISIBLE_DEVICES": "", PRECISION_VARIABLE: "float32"},
         check=False,
     )
 

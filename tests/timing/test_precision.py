@@ -8,12 +8,13 @@ import spine
 from toy_cells import entry, times
 
 from repro.attempts import Attempt
-from repro.choices import Choice
+from repro.choices import Choice, StepWay
 from repro.errors import EnvironmentProblem
 from repro.hardware import DeviceChoice, choose_device, processor_name
 from repro.messages import Measured
 from repro.plan import PlannedCell
-from repro.timing import recorded_step_times, settle_precision, step_key
+from repro.timing import AtOnce, Stepping, recorded_step_times, settle_precision, step_key
+from repro.timing.recorded import recorded_at_once, recorded_steppings
 
 CPU = replace(choose_device("cpu"), bfloat16=False, may_bfloat16=True)
 
@@ -104,6 +105,14 @@ def test_a_run_that_goes_on_stays_in_its_precision(finished_cell: PlannedCell, l
     assert device.precision_reason == f"{last}, as in earlier cells of this profile on this processor"
 
 
+def test_a_head_that_was_solved_for_does_not_decide(finished_cell: PlannedCell) -> None:
+    told = in_precision(finished_cell, "float32")
+    recipe = told.cell.recipe.model_copy(update={"ridge_penalty": 1.0})
+    solved = replace(told, cell=told.cell.model_copy(update={"recipe": recipe}))
+    slow, fast = times(a=1.0), times(a=0.5)
+    assert settle_precision([entry("a")], [solved], CPU, slow, lambda device: fast)[0].bfloat16
+
+
 def attempt(precision: str, started_at: str, processor: str | None = None, device: str = "cpu") -> Attempt:
     return Attempt(
         fingerprint="a" * 64,
@@ -144,3 +153,18 @@ def test_step_times_of_the_other_precision_do_not_count(finished_cell: PlannedCe
     made, key = in_precision(finished_cell, "bfloat16"), step_key(finished_cell.cell)
     assert recorded_step_times([made], CPU) == {}
     assert recorded_step_times([made], replace(CPU, bfloat16=True)).keys() == {key}
+
+
+def test_what_was_decided_in_the_other_precision_does_not_hold(finished_cell: PlannedCell) -> None:
+    made, key = in_precision(finished_cell, "bfloat16"), step_key(finished_cell.cell)
+    assert made.record is not None
+    decided = (
+        AtOnce(number=4, reason="it was measured").choice(),
+        Stepping(way=StepWay.GRAPHED, reason="it was measured").choice(),
+    )
+    record = made.record.model_copy(update={"choices": (*made.record.choices, *decided)})
+    planned, torch = [replace(made, record=record)], record.environment.packages["torch"]
+    for bfloat16, keys in ((False, set()), (True, {key})):
+        device = replace(CPU, bfloat16=bfloat16, ways=(StepWay.GRAPHED,))
+        assert recorded_at_once(planned, device).keys() == keys
+        assert recorded_steppings(planned, device, torch=torch).keys() == keys

@@ -3,9 +3,9 @@
     python scripts/_measure_gpu.py DATA OUT --minutes 9
 
 DATA holds `cifar10-45k5k.npz` (x_train, y_train, x_test, y_test) and `tinyimagenet32.npz` (x_train, y_train; 25 images a class
-are held out here as its test part). OUT gets a home, the logs, and `table.md`. It stops what runs when the minutes are over;
-called again with the same OUT it goes on where it was, so that ten-minute slices add up. Needs the kit's packages in this
-Python, and no network.
+are held out here as its test part); stages whose file is not there wait for another call, and some need none. OUT gets a home,
+the logs, and `table.md`. It stops what runs when the minutes are over; called again with the same OUT it goes on where it was,
+so that ten-minute slices add up. Needs the kit's packages in this Python, and no network.
 `--cpu` tries the whole script on a CPU with a few steps of each kind.
 """
 
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
@@ -30,6 +30,10 @@ TINY_TEST_IMAGES_A_CLASS = 25
 FEW_STEPS = 6
 ALONE = {"VITREPRO_CELLS_AT_ONCE": "1"}
 """So that a cell's seconds are its own."""
+NOT_COMPILED = {"VITREPRO_COMPILE": "graphs"}
+"""Compiling is measured for minutes; `bench` shows once what it brings."""
+RESERVED_S = 40.0
+"""So long before the time is over what takes long is stopped, for what is done must still be tabulated."""
 PEER_CASES = ("resnet18-plain", "vit-plain", "deit-tiny-224")
 """Of scripts/bench-peers, those with targets."""
 TRIAL_TRAIN_EVERY, TRIAL_TEST_EVERY = 25, 20
@@ -54,8 +58,9 @@ class Measurement:
         kill_when: Callable[[], bool] = lambda: False,
     ) -> int:
         """Run the command: SIGTERM when the time is over, SIGKILL when asked. Its exit code; stderr goes to a log."""
-        ends_at = min(self.ends_at, time.monotonic() + at_most_s)
-        environment = os.environ | {"PYTHONPATH": str(ROOT)} | (extra or {})
+        reserved_s = 0.0 if arguments[0] == "report" else RESERVED_S
+        ends_at = min(self.ends_at - reserved_s, time.monotonic() + at_most_s)
+        environment = surroundings() | (extra or {})
         command = [sys.executable, "-m", "repro", *arguments, "--home", str(self.out / home), "--device", self.device]
         log = self.out / f"{arguments[0]}-{len(list(self.out.glob('*.log')))}.log"
         with log.open("w") as stderr, (self.out / "stdout.json").open("w") as stdout:
@@ -72,7 +77,8 @@ class Measurement:
     def profile(self, name: str, blocks: str, *, seeds: int = 3) -> str:
         """Write a profile; its path."""
         path = self.out / f"{name}.toml"
-        text = f'name = "{name}"\nseeds = {seeds}\n{DATASETS.format(out=self.out)}{blocks}'
+        datasets = "".join(entry.format(out=self.out) for dataset, entry in DATASETS.items() if dataset in blocks)
+        text = f'name = "{name}"\nseeds = {seeds}\n{datasets}{blocks}'
         if self.device == "cpu":
             text = shortened(text)
         path.write_text(text)
@@ -98,6 +104,11 @@ class Measurement:
     def say(self, line: str) -> None:
         print(line, flush=True)
         self.lines.append(line)
+
+
+def surroundings() -> dict[str, str]:
+    """The environment of this process, in which the package is found from any folder."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
 
 
 def shortened(text: str) -> str:
@@ -131,10 +142,10 @@ def shortened(text: str) -> str:
 
 
 def lay_out(data: Path, out: Path, *, is_trial: bool) -> None:
-    """Write both data sets to OUT, Tiny ImageNet with a test part of its own; few images of each for a trial."""
+    """Write the data sets that are there to OUT, Tiny ImageNet with a test part of its own; few images of each for a trial."""
     for name in ("cifar10-45k5k", "tinyimagenet32"):
         target = out / f"{name}.npz"
-        if target.exists():
+        if target.exists() or not (data / f"{name}.npz").exists():
             continue
         with np.load(data / f"{name}.npz") as archive:
             arrays = {key: archive[key] for key in archive.files}
@@ -156,7 +167,8 @@ def with_test_part(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarr
     return {f"{key}_{part}": values[chosen] for part, chosen in parts.items() for key, values in (("x", images), ("y", labels))}
 
 
-def check(measurement: Measurement) -> None:
+def check(measurement: Measurement) -> bool:
+    """After `quick`, whose records then tell the forecast: without them it would be measured for a minute."""
     profile = measurement.profile("quick", BLOCKS["quick"])
     measurement.kit("fetch", "--profile", profile)
     code = measurement.kit("check", "--profile", profile, "--json", "--verbose")
@@ -168,14 +180,15 @@ def check(measurement: Measurement) -> None:
         measurement.say(
             f"forecast of quick: {forecast['wall_s']:.0f} s for {forecast['num_cells'] - forecast['num_done']} cells"
         )
+    return code == 0
 
 
-def run_blocks(measurement: Measurement, name: str, *, extra: dict[str, str] | None = None) -> None:
+def run_blocks(measurement: Measurement, name: str, *, extra: dict[str, str] | None = None) -> bool:
     """Run one matrix as far as the time allows, and tabulate what is finished."""
     profile = measurement.profile(name, BLOCKS[name])
     started = time.monotonic()
     measurement.kit("fetch", "--profile", profile)
-    code = measurement.kit("run", "--profile", profile, "--json", extra=extra)
+    code = measurement.kit("run", "--profile", profile, "--json", extra=NOT_COMPILED | (extra or {}))
     seconds, busy = time.monotonic() - started, measurement.busy()
     measurement.kit("report", "--profile", profile, "--no-pdf", at_most_s=120)
     measurement.say(f"\n{name}: exit code {code} after {seconds:.0f} s in this pass{busy}")
@@ -204,16 +217,18 @@ def run_blocks(measurement: Measurement, name: str, *, extra: dict[str, str] | N
             f"| {key[1]} | {key[2]} | {key[3]} | {key[4]} | {len(members)} | {mean(accuracy):.2f}{spread} | {lowest:.2f} "
             f"| {wall_s:.1f}{shared} | {step_ms:.2f} | {energy} | {memory:.2f} |"
         )
+    return code == 0
 
 
-def sharing(measurement: Measurement) -> None:
+def sharing(measurement: Measurement) -> bool:
     """The same cells, several at once on the GPU and one at a time: seconds of the whole run, and why so many at once."""
     block = BLOCKS["quick"].replace("size = [0.1, 1.0]", "size = [0.1]").replace("convergence_check_at = [0.1]\n", "")
-    profile = measurement.profile("sharing", block)
-    for home, extra in (("together", None), ("alone", ALONE)):
+    profile, codes = measurement.profile("sharing", block), list[int]()
+    for home, extra in (("together", {}), ("alone", ALONE)):
         measurement.kit("fetch", "--profile", profile, home=home)
         started = time.monotonic()
-        code = measurement.kit("run", "--profile", profile, "--verbose", "--json", home=home, extra=extra)
+        code = measurement.kit("run", "--profile", profile, "--verbose", "--json", home=home, extra=NOT_COMPILED | extra)
+        codes.append(code)
         seconds, busy = time.monotonic() - started, measurement.busy()
         measurement.say(f"sharing {home}: exit code {code} after {seconds:.0f} s, measuring included{busy}")
         records = [json.loads(path.read_text()) for path in (measurement.out / home / "runs").glob("*/record.json")]
@@ -224,6 +239,7 @@ def sharing(measurement: Measurement) -> None:
             seconds = mean(record["wall_s"] for record in own)
             measurement.say(f"  {name}: {seconds:.1f} s a cell, {together.get('value')} at once: {together.get('reason')}")
             measurement.say(f"  {name}: steps {steps.get('value')}: {steps.get('reason')}")
+    return not any(codes)
 
 
 def steps_of(measurement: Measurement, row: dict[str, str]) -> int:
@@ -231,34 +247,36 @@ def steps_of(measurement: Measurement, row: dict[str, str]) -> int:
     return int(json.loads((folder / "record.json").read_text())["cell"]["recipe"]["steps"])
 
 
-def bench(measurement: Measurement) -> None:
-    """The loop beside the bare step, for the models of `quick` and the published ones at 224 px."""
+def bench(measurement: Measurement, name: str, *, extra: dict[str, str] | None = None) -> bool:
+    """The loop beside the bare step, for the models of a matrix's first block; on made-up images of CIFAR-10's shape."""
     columns = (
         "model | recipe | batch | loop, images/s | loop to ceiling | share of peak | evaluation, images/s | mJ an image | GiB"
     )
     measurement.say(f"\n| {columns} |")
     measurement.say("|---|---|---|---|---|---|---|---|---|")
-    for name in ("quick", "speed224"):
-        profile = measurement.profile(name, BLOCKS[name])
-        measurement.kit("fetch", "--profile", profile)
-        measurement.kit("bench", "--profile", profile, "--seconds", "1" if measurement.device == "cpu" else "5")
-        # The file has the rows of a run that the end of the time has cut off, too.
-        files = (measurement.out / "home" / "bench" / name).glob("*.json")
-        for row in [row for path in sorted(files) for row in json.loads(path.read_text())["rows"]]:
-            case, speed = row["case"], row["speed"]
-            if speed is None:
-                measurement.say(f"| {case['model']} | {case['recipe']} | {case['batch_size']} | {row['problem']} | | | | | |")
-                continue
-            joules = speed["joules_per_image"]
-            measurement.say(
-                f"| {case['model']} | {case['recipe']} | {speed['batch_size']} | {speed['loop_images_per_s']['median']:,.0f} "
-                f"| {100 * speed['loop_to_ceiling_ratio']['median']:.1f} % | {100 * speed['peak_share']:.1f} % "
-                f"| {speed['evaluation_images_per_s']['median']:,.0f} | {'-' if joules is None else f'{1000 * joules:.1f}'} "
-                f"| {(speed['peak_mem_bytes'] or 0) / 2**30:.2f} |"
-            )
+    before, first, *_ = BLOCKS[name].replace("cifar10-45k5k", "cifar10").split("[[cells]]")
+    profile = measurement.profile(f"bench-{name}", f"{before}[[cells]]{first}")
+    seconds = "1" if measurement.device == "cpu" else "5"
+    code = measurement.kit("bench", "--profile", profile, "--seconds", seconds, extra=extra)
+    # The file has the rows of a run that the end of the time has cut off, too.
+    files = (measurement.out / "home" / "bench" / f"bench-{name}").glob("*.json")
+    benchmarks = [json.loads(path.read_text()) for path in sorted(files)]
+    for row in [row for benchmark in benchmarks for row in benchmark["rows"]]:
+        case, speed = row["case"], row["speed"]
+        if speed is None:
+            measurement.say(f"| {case['model']} | {case['recipe']} | {case['batch_size']} | {row['problem']} | | | | | |")
+            continue
+        joules = speed["joules_per_image"]
+        measurement.say(
+            f"| {case['model']} | {case['recipe']} | {speed['batch_size']} | {speed['loop_images_per_s']['median']:,.0f} "
+            f"| {100 * speed['loop_to_ceiling_ratio']['median']:.1f} % | {100 * speed['peak_share']:.1f} % "
+            f"| {speed['evaluation_images_per_s']['median']:,.0f} | {'-' if joules is None else f'{1000 * joules:.1f}'} "
+            f"| {(speed['peak_mem_bytes'] or 0) / 2**30:.2f} |"
+        )
+    return code == 0
 
 
-def peers(measurement: Measurement, case: str) -> None:
+def peers(measurement: Measurement, case: str) -> bool:
     """One case of scripts/bench-peers, whose table is repeated."""
     few = ["--batch", "4", "--seconds", "1", "--no-compile"] if measurement.device == "cpu" else ["--seconds", "8"]
     command = [sys.executable, str(ROOT / "scripts" / "_bench_peers.py"), "--device", measurement.device, "--cases", case, *few]
@@ -272,40 +290,45 @@ def peers(measurement: Measurement, case: str) -> None:
                 text=True,
                 timeout=left_s,
                 check=False,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                env=surroundings(),
             )
         except subprocess.TimeoutExpired:
             measurement.say(f"peers {case}: no time left in this pass")
-            return
+            return False
     measurement.say(done.stdout)
+    return done.returncode == 0
 
 
-def streamed(measurement: Measurement) -> None:
+def streamed(measurement: Measurement) -> bool:
     """The same cell with its images resident and streamed: seconds, and how far the accuracies lie apart."""
     block = (
         BLOCKS["quick"]
         .replace("size = [0.1, 1.0]", "size = [0.1]")
         .replace('["vit_cifar", "resnet18_cifar"]', '["resnet18_cifar"]')
     )
-    profile = measurement.profile("streamed", block.replace("convergence_check_at = [0.1]\n", ""), seeds=1)
-    for home, limit in (("resident", None), ("streamed", {"VITREPRO_IMAGES_ON_DEVICE_GIB": "0"})):
+    profile, codes = measurement.profile("streamed", block.replace("convergence_check_at = [0.1]\n", ""), seeds=1), list[int]()
+    for home, limit in (("resident", {}), ("streamed", {"VITREPRO_IMAGES_ON_DEVICE_GIB": "0"})):
         measurement.kit("fetch", "--profile", profile, home=home)
-        measurement.kit("run", "--profile", profile, home=home, extra=limit)
+        codes.append(measurement.kit("run", "--profile", profile, home=home, extra=NOT_COMPILED | limit))
         measurement.kit("report", "--profile", profile, "--no-pdf", home=home, at_most_s=120)
         for row in measurement.rows("streamed", home):
             measurement.say(f"images {home}: {float(row['wall_s']):.2f} s, test accuracy {row['test_accuracy']}")
+    return not any(codes)
 
 
-def resumed(measurement: Measurement) -> None:
+def resumed(measurement: Measurement) -> bool:
     """A cell killed in its middle and finished by a second call, beside the undisturbed one above."""
     profile = measurement.out / "streamed.toml"
     measurement.kit("fetch", "--profile", str(profile), home="killed")
     runs = measurement.out / "killed" / "runs"
-    code = measurement.kit("run", "--profile", str(profile), home="killed", kill_when=lambda: any(runs.glob("*/last.pt")))
-    measurement.kit("run", "--profile", str(profile), home="killed")
+    code = measurement.kit(
+        "run", "--profile", str(profile), home="killed", extra=NOT_COMPILED, kill_when=lambda: any(runs.glob("*/last.pt"))
+    )
+    finished = measurement.kit("run", "--profile", str(profile), home="killed", extra=NOT_COMPILED)
     measurement.kit("report", "--profile", str(profile), "--no-pdf", home="killed", at_most_s=120)
     for row in measurement.rows("streamed", "killed"):
         measurement.say(f"killed in its middle (exit code {code}), then finished: test accuracy {row['test_accuracy']}")
+    return finished == 0
 
 
 def main() -> None:
@@ -323,36 +346,54 @@ def main() -> None:
 
     where = torch.cuda.get_device_name() if torch.cuda.is_available() and not chosen.cpu else platform.processor() or "cpu"
     measurement.say(f"{where}, torch {torch.__version__}, Python {platform.python_version()}, commit {commit()}")
-    stages = {
-        "check": check,
-        "quick": lambda one: run_blocks(one, "quick"),
-        "plain": lambda one: run_blocks(one, "plain"),
-        "upstream": lambda one: run_blocks(one, "upstream"),
-        "published": lambda one: run_blocks(one, "published"),
-        "speed224": lambda one: run_blocks(one, "speed224", extra=ALONE),
-        "strong": lambda one: run_blocks(one, "strong"),
-        "streamed": streamed,
-        "resumed": resumed,
-        "sharing": sharing,
-        "bench": bench,
-        **{f"peers-{case}": partial(peers, case=case) for case in PEER_CASES},
+    cifar, tiny = "cifar10-45k5k", "tinyimagenet32"
+    # What tells most comes first; what needs no data before what does.
+    stages: dict[str, tuple[Callable[[Measurement], bool], tuple[str, ...]]] = {
+        "bench": (partial(bench, name="quick"), ()),
+        "bench224": (partial(bench, name="speed224", extra=NOT_COMPILED), ()),
+        **{f"peers-{case}": (partial(peers, case=case), ()) for case in PEER_CASES},
+        "quick": (partial(run_blocks, name="quick"), (cifar,)),
+        "plain": (partial(run_blocks, name="plain"), (cifar,)),
+        "check": (check, (cifar,)),
+        "sharing": (sharing, (cifar,)),
+        "speed224": (partial(run_blocks, name="speed224", extra=ALONE), (cifar,)),
+        "streamed": (streamed, (cifar,)),
+        "resumed": (resumed, (cifar,)),
+        "upstream": (partial(run_blocks, name="upstream"), (cifar, tiny)),
+        "strong": (partial(run_blocks, name="strong"), (cifar,)),
+        "published": (partial(run_blocks, name="published"), (cifar, tiny)),
     }
-    for name, stage in stages.items():
-        if chosen.only and name not in chosen.only:
-            continue
-        if time.monotonic() > measurement.ends_at:
-            measurement.say(f"{name}: no time left in this pass")
-            continue
-        try:
-            stage(measurement)
-        except (OSError, KeyError, ValueError) as error:
-            measurement.say(f"{name}: not tabulated, {type(error).__name__}: {error}")
+    for name, (stage, needs) in stages.items():
+        if not chosen.only or name in chosen.only:
+            attempt(measurement, name, stage, needs)
     (measurement.out / "table.md").write_text("\n".join(measurement.lines) + "\n")
 
 
+def attempt(measurement: Measurement, name: str, stage: Callable[[Measurement], bool], needs: Sequence[str]) -> None:
+    """A stage, or what an earlier pass has found by it once it had ended."""
+    told = measurement.out / f"stage-{name}.md"
+    missing = [f"{data}.npz" for data in needs if not (measurement.out / f"{data}.npz").exists()]
+    if told.exists():
+        measurement.say(told.read_text().rstrip("\n"))
+    elif missing:
+        measurement.say(f"{name}: waits for {' and '.join(missing)} in DATA")
+    elif time.monotonic() > measurement.ends_at - RESERVED_S:
+        measurement.say(f"{name}: no time left in this pass")
+    else:
+        before = len(measurement.lines)
+        try:
+            if stage(measurement):
+                told.write_text("\n".join(measurement.lines[before:]) + "\n")
+        except (OSError, KeyError, ValueError) as error:
+            measurement.say(f"{name}: not tabulated, {type(error).__name__}: {error}")
+
+
 def commit() -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 if __name__ == "__main__":

@@ -5,14 +5,19 @@ the published architectures with random weights, since the hosts may be out of r
 the same.
 """
 
-DATASETS = """
+DATASETS = {
+    "cifar10-45k5k": """
 [[dataset]]
 name = "cifar10-45k5k"
 path = "{out}/cifar10-45k5k.npz"
+""",
+    "tinyimagenet32-local": """
 [[dataset]]
 name = "tinyimagenet32-local"
 path = "{out}/tinyimagenet32.npz"
-"""
+""",
+}
+"""The data sets by the name by which a matrix knows them."""
 
 BLOCKS = {
     "quick": """

@@ -58,7 +58,10 @@ def check(context: Context) -> CheckResult:
     entries = context.selected(plan) if plan.cells else []
     if entries and not any(line.level is Level.FAILURE for line in lines):
         try:
+            before = _device_line(context)
             forecast = context.forecast(entries, plan)
+            # Timing may have settled in which precision cells run.
+            lines = [_device_line(context) if line == before else line for line in lines]
         except EnvironmentProblem as error:
             lines.append(CheckLine(name="workers", level=Level.FAILURE, message=error.message, remedy=error.remedy))
     lines.append(_disk(context, forecast, images + packs + weights))
@@ -76,12 +79,15 @@ def _device(context: Context) -> list[CheckLine]:
     smaller = _smaller_profiles(context.profile)
     lines = diagnose(seen, requested=context.requested_device, profile=context.profile, smaller=smaller)
     try:
-        device = context.device
-        message = f"{device.name}: {device.reason}; {device.precision_reason}"
-        lines.append(CheckLine(name="device", level=Level.OK, message=message))
+        lines.append(_device_line(context))
     except ReproError as error:
         lines.append(CheckLine(name="device", level=Level.FAILURE, message=error.message, remedy=error.remedy))
     return lines
+
+
+def _device_line(context: Context) -> CheckLine:
+    device = context.device
+    return CheckLine(name="device", level=Level.OK, message=f"{device.name}: {device.reason}; {device.precision_reason}")
 
 
 def _smaller_profiles(profile: Profile) -> list[Profile]:

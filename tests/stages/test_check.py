@@ -47,6 +47,11 @@ def test_a_good_machine_is_ok_throughout_and_gets_a_forecast(context: Context) -
     assert result.forecast.num_cells == result.forecast.num_done == spine.NUM_CELLS
 
 
+def test_the_device_is_told_with_the_precision_that_timing_has_settled(context: Context) -> None:
+    context.device = replace(context.device, may_bfloat16=True)
+    assert line(check(context), "device").message.endswith("; float32, as in earlier cells of this profile on this processor")
+
+
 def test_data_that_are_not_there_are_said_and_no_failure(context: Context) -> None:
     (context.workspace.dataset_dir("dots") / "manifest.json").unlink()
     result = check(context)

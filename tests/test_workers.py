@@ -53,7 +53,8 @@ def children() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess):  # a zombie counts as such
-            if "repro.worker" in process.cmdline():
+            # A process that has just been started may not have its command line yet.
+            if not (command := process.cmdline()) or "repro.worker" in command:
                 found.append(process)
     return found
 

@@ -124,7 +124,7 @@ def begin_attempt(folder: Path, job: Job, *, is_resumed: bool) -> tuple[Choice, 
     told: tuple[Choice, ...] = ()
     if is_resumed and before is None:
         told = (UNTOLD,)
-    elif is_resumed and before is not None and precision is not None:
+    elif is_resumed and before and precision:
         told = before.first_steps(device=job.device_name, precision=precision.value)
     attempt = Attempt(
         fingerprint=job.fingerprint,
